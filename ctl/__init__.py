@@ -1,0 +1,1 @@
+"""peerctl: the command line of peerd."""

@@ -1,0 +1,179 @@
+"""The daemon's configuration: frozen slices, one for each part that is handed its own.
+
+Read from a TOML file; every problem is one line that names the file, the key and what is allowed.
+A change at runtime makes a new slice (`msgspec.structs.replace`), never mutates one.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from peerd.errors import InvalidInputError, NotFoundError
+from peerd.types import Seconds
+
+StrategyName = Literal["exponential", "outbox"]
+Rate = Annotated[float, Meta(ge=0.0, le=10_000.0)]
+Delay = Annotated[float, Meta(ge=0.0, le=3_600.0)]
+
+
+class _Slice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all slices: immutable, and a misspelt key is an error."""
+
+
+class NetworkConfig(_Slice):
+    """What all peers of a network share; signed by its authority and part of every bundle."""
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
+    max_hops: Annotated[int, Meta(ge=1, le=16)] = 5
+    """Most intermediate mix nodes that a header has room for."""
+    body_bytes: Annotated[int, Meta(ge=512, le=65_536)] = 8192
+    """Sphinx body (delta) of every packet."""
+
+
+class MixingConfig(_Slice):
+    strategy: StrategyName = "exponential"
+    hops: Annotated[int, Meta(ge=1, le=16)] = 3
+    """Intermediate mix nodes of every own path: distinct, never the sender or the recipient."""
+    mean_delay_seconds: Delay = 0.05
+    """exponential: mean of each hop's delay, drawn by the sender."""
+    max_delay_seconds: Delay = 10.0
+    """A header that asks this mix node for a longer delay is refused."""
+    loop_rate_per_second: Rate = 0.5
+    """Loop cover to oneself, Poisson."""
+    drop_rate_per_second: Rate = 0.5
+    """Drop cover to random peers, Poisson; answered by a SURB like any message."""
+    outbox_size: Annotated[int, Meta(ge=2, le=10_000)] = 16
+    """outbox: packets in the box, filled up with drop cover."""
+    outbox_interval_seconds: Annotated[float, Meta(gt=0.0, le=60.0)] = 0.005
+    """outbox: mean of the truncated normal between two departures."""
+    outbox_jitter_seconds: Annotated[float, Meta(ge=0.0, le=60.0)] = 0.002
+    """outbox: standard deviation of the same."""
+    queue_limit: Annotated[int, Meta(ge=16, le=1_000_000)] = 8192
+    """Packets that the strategy may hold; more are dropped and counted."""
+
+
+class DeliveryConfig(_Slice):
+    max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 128
+    """Messages that wait for an acknowledgement at a time."""
+    queue_limit: Annotated[int, Meta(ge=1, le=10_000_000)] = 200_000
+    """Messages that wait to be sent."""
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 10
+    initial_timeout_seconds: Seconds = 3.0
+    """Retransmission timeout before a round trip was measured, beyond the path's known delays."""
+    min_timeout_seconds: Seconds = 0.5
+    max_timeout_seconds: Seconds = 30.0
+    dedup_limit: Annotated[int, Meta(ge=1024, le=10_000_000)] = 200_000
+    """Message ids that the recipient remembers."""
+
+
+class LinkConfig(_Slice):
+    listen: Annotated[str, Meta(min_length=3)] = "127.0.0.1:9101"
+    """host:port of the link listener; port 0 takes a free one."""
+    queue_cells: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
+    """Cells that wait on one outbound link; more are dropped and counted."""
+    keepalive_seconds: Seconds = 1.0
+    dead_after_seconds: Seconds = 4.0
+    """A link that has not answered for so long is closed."""
+    connect_timeout_seconds: Seconds = 5.0
+    backoff_min_seconds: Seconds = 0.1
+    backoff_max_seconds: Seconds = 10.0
+
+
+class RelayConfig(_Slice):
+    inbox_limit: Annotated[int, Meta(ge=16, le=1_000_000)] = 8192
+    """Packets received but not yet unwrapped; more are dropped and counted."""
+    replay_capacity: Annotated[int, Meta(ge=1_000, le=1_000_000_000)] = 16_000_000
+    """Replay tags remembered for one mix key; when full, packets are refused (fail closed)."""
+
+
+class ControlConfig(_Slice):
+    unix: str = ""
+    """Path of the Unix socket; empty: `control.sock` in the state directory."""
+    listen: str = ""
+    """host:port for TCP with mutual TLS; empty: off."""
+
+
+class MetricsConfig(_Slice):
+    listen: str = "127.0.0.1:0"
+    """host:port of the Prometheus endpoint; port 0 takes a free one; empty: off."""
+    neighbour_labels: bool = False
+    """Label link metrics by neighbour. Off: per-neighbour series help traffic analysis."""
+
+
+class LoggingConfig(_Slice):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class TrainingConfig(_Slice):
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    nice: Annotated[int, Meta(ge=0, le=19)] = 10
+    """Niceness of the trainer process, so that relaying goes first."""
+    start_timeout_seconds: Seconds = 120.0
+    hang_timeout_seconds: Seconds = 600.0
+    """A trainer that says nothing for so long is killed and restarted."""
+    max_restarts: Annotated[int, Meta(ge=0, le=1_000)] = 5
+    """Per run; after that the run fails on this peer, which goes on relaying."""
+
+
+class MembershipConfig(_Slice):
+    dead_after_seconds: Seconds = 6.0
+    """A peer with no link up for so long counts as dead: no paths, no fragments, not waited for."""
+
+
+class PeerdConfig(_Slice):
+    """The whole file."""
+
+    state_dir: str = ""
+    """Keys, bundle, replay log and run state; empty: taken from the command line."""
+    link: LinkConfig = LinkConfig()
+    relay: RelayConfig = RelayConfig()
+    mixing: MixingConfig = MixingConfig()
+    delivery: DeliveryConfig = DeliveryConfig()
+    membership: MembershipConfig = MembershipConfig()
+    training: TrainingConfig = TrainingConfig()
+    control: ControlConfig = ControlConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+
+T = TypeVar("T")
+
+
+def convert(value: Any, kind: type[T], where: str) -> T:
+    """Validate plain data into a slice. `where` names the source in the error."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at ")
+        key = path.strip("`").removeprefix("$").removeprefix(".")
+        raise InvalidInputError(f"{where}: {key + ': ' if key else ''}{message}") from None
+
+
+def load(path: Path) -> PeerdConfig:
+    """Read a config file. Raises NotFoundError or InvalidInputError with one clear line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFoundError(f"{path}: no such config file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path}: cannot be read: {error}") from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(f"{path}: not valid TOML: {error}") from None
+    return convert(raw, PeerdConfig, str(path))
+
+
+def parse_address(text: str, where: str = "address") -> tuple[str, int]:
+    """`host:port` or `[v6]:port`. Raises InvalidInputError."""
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise InvalidInputError(f"{where}: {text!r} is not host:port")
+    return host, int(port)

@@ -1,0 +1,103 @@
+"""Names that every floor shares: identities, kinds of packets, reasons for drops, the spec of a run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, NewType
+
+import msgspec
+
+PEER_ID_BYTES = 16
+
+PeerId = NewType("PeerId", bytes)
+"""16 bytes: the head of the SHA-256 of a peer's Ed25519 identity key."""
+
+
+class PacketKind(StrEnum):
+    """What a packet is to the peer that emits it. Known to that peer alone; no cell shows it."""
+
+    FORWARDED = "forwarded"
+    OWN = "own"
+    ACK = "ack"
+    LOOP = "loop"
+    DROP = "drop"
+
+
+class DropReason(StrEnum):
+    """Why a packet, cell, message or fragment was discarded. The label of `peerd_dropped_total`."""
+
+    # link
+    BAD_CELL = "bad_cell"
+    LINK_DOWN = "link_down"
+    LINK_QUEUE_FULL = "link_queue_full"
+    UNKNOWN_PEER = "unknown_peer"
+    # sphinx
+    BAD_SIZE = "bad_size"
+    LOW_ORDER = "low_order"
+    BAD_MAC = "bad_mac"
+    BAD_COMMAND = "bad_command"
+    BAD_BODY = "bad_body"
+    REPLAY = "replay"
+    REPLAY_FILTER_FULL = "replay_filter_full"
+    # relay
+    INBOX_FULL = "inbox_full"
+    MIX_QUEUE_FULL = "mix_queue_full"
+    DELAY_TOO_LONG = "delay_too_long"
+    NEXT_HOP_UNKNOWN = "next_hop_unknown"
+    NEXT_HOP_SELF = "next_hop_self"
+    # delivery
+    BAD_MESSAGE = "bad_message"
+    DUPLICATE = "duplicate"
+    UNKNOWN_SURB = "unknown_surb"
+    SEND_QUEUE_FULL = "send_queue_full"
+    PEER_DEAD = "peer_dead"
+    NO_PATH = "no_path"
+    GAVE_UP = "gave_up"
+    CANCELLED = "cancelled"
+    # learning
+    BAD_PAYLOAD = "bad_payload"
+    WRONG_RUN = "wrong_run"
+    ROUND_PAST = "round_past"
+    ROUND_AHEAD = "round_ahead"
+    BAD_FRAGMENT = "bad_fragment"
+    NOT_FINITE = "not_finite"
+    OVER_COUNT = "over_count"
+
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Fraction = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86_400.0)]
+
+TaskName = Literal["digits-cnn", "mnist-cnn"]
+PartitionName = Literal["iid", "dirichlet"]
+
+
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that the peers of a run must agree on, except `data_dir`, which is each host's own."""
+
+    run_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    """32 hex digits, drawn by the operator."""
+    task: TaskName
+    data_dir: str = ""
+    rounds: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**63)] = 0
+    """Makes the initial weights, the partition and the batches."""
+    partition: PartitionName = "iid"
+    alpha: Annotated[float, msgspec.Meta(gt=0.0, le=1e6)] = 0.5
+    samples_per_round: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Drawn anew from the peer's shard each round; 0: the whole shard."""
+    test_samples: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Of the shared test set in every round but the last, which uses all; 0: all."""
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 32
+    local_epochs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
+    learning_rate: Annotated[float, msgspec.Meta(gt=0.0, le=10.0)] = 1e-3
+    quorum: Fraction = 0.8
+    """Share of the expected fragments after which the grace period starts."""
+    grace_seconds: Seconds = 10.0
+    round_timeout_seconds: Seconds = 300.0
+    """From the end of the peer's own training; the round then closes with what has arrived."""
+
+    @property
+    def wire_id(self) -> int:
+        """The run id's first 8 bytes, as fragments carry it."""
+        return int(self.run_id[:16], 16)
