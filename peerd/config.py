@@ -25,7 +25,7 @@ class _Slice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of all slices: immutable, and a misspelt key is an error."""
 
 
-class NetworkConfig(_Slice):
+class NetworkConfig(_Slice, frozen=True, kw_only=True):
     """What all peers of a network share; signed by its authority and part of every bundle."""
 
     name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -35,7 +35,7 @@ class NetworkConfig(_Slice):
     """Sphinx body (delta) of every packet."""
 
 
-class MixingConfig(_Slice):
+class MixingConfig(_Slice, frozen=True, kw_only=True):
     strategy: StrategyName = "exponential"
     hops: Annotated[int, Meta(ge=1, le=16)] = 3
     """Intermediate mix nodes of every own path: distinct, never the sender or the recipient."""
@@ -57,7 +57,7 @@ class MixingConfig(_Slice):
     """Packets that the strategy may hold; more are dropped and counted."""
 
 
-class DeliveryConfig(_Slice):
+class DeliveryConfig(_Slice, frozen=True, kw_only=True):
     max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 128
     """Messages that wait for an acknowledgement at a time."""
     queue_limit: Annotated[int, Meta(ge=1, le=10_000_000)] = 200_000
@@ -71,7 +71,7 @@ class DeliveryConfig(_Slice):
     """Message ids that the recipient remembers."""
 
 
-class LinkConfig(_Slice):
+class LinkConfig(_Slice, frozen=True, kw_only=True):
     listen: Annotated[str, Meta(min_length=3)] = "127.0.0.1:9101"
     """host:port of the link listener; port 0 takes a free one."""
     queue_cells: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
@@ -84,33 +84,33 @@ class LinkConfig(_Slice):
     backoff_max_seconds: Seconds = 10.0
 
 
-class RelayConfig(_Slice):
+class RelayConfig(_Slice, frozen=True, kw_only=True):
     inbox_limit: Annotated[int, Meta(ge=16, le=1_000_000)] = 8192
     """Packets received but not yet unwrapped; more are dropped and counted."""
     replay_capacity: Annotated[int, Meta(ge=1_000, le=1_000_000_000)] = 16_000_000
     """Replay tags remembered for one mix key; when full, packets are refused (fail closed)."""
 
 
-class ControlConfig(_Slice):
+class ControlConfig(_Slice, frozen=True, kw_only=True):
     unix: str = ""
     """Path of the Unix socket; empty: `control.sock` in the state directory."""
     listen: str = ""
     """host:port for TCP with mutual TLS; empty: off."""
 
 
-class MetricsConfig(_Slice):
+class MetricsConfig(_Slice, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:0"
     """host:port of the Prometheus endpoint; port 0 takes a free one; empty: off."""
     neighbour_labels: bool = False
     """Label link metrics by neighbour. Off: per-neighbour series help traffic analysis."""
 
 
-class LoggingConfig(_Slice):
+class LoggingConfig(_Slice, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
 
 
-class TrainingConfig(_Slice):
+class TrainingConfig(_Slice, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=1, le=1024)] = 1
     nice: Annotated[int, Meta(ge=0, le=19)] = 10
     """Niceness of the trainer process, so that relaying goes first."""
@@ -121,12 +121,12 @@ class TrainingConfig(_Slice):
     """Per run; after that the run fails on this peer, which goes on relaying."""
 
 
-class MembershipConfig(_Slice):
+class MembershipConfig(_Slice, frozen=True, kw_only=True):
     dead_after_seconds: Seconds = 6.0
     """A peer with no link up for so long counts as dead: no paths, no fragments, not waited for."""
 
 
-class PeerdConfig(_Slice):
+class PeerdConfig(_Slice, frozen=True, kw_only=True):
     """The whole file."""
 
     state_dir: str = ""

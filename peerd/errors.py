@@ -30,7 +30,7 @@ class NotFoundError(PeerdError):
 
 
 class ConflictError(PeerdError):
-    """The request does not fit the present state: a run is going on, a name is taken, a port is in use."""
+    """The request does not fit the present state: a run goes on, a name or port is taken."""
 
     exit_code = 4
     grpc_status = "FAILED_PRECONDITION"

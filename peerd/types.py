@@ -1,4 +1,4 @@
-"""Names that every floor shares: identities, kinds of packets, reasons for drops, the spec of a run."""
+"""Names that every floor shares: identities, kinds of packets, reasons for drops, run specs."""
 
 from __future__ import annotations
 
