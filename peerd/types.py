@@ -28,6 +28,8 @@ class DropReason(StrEnum):
 
     # link
     BAD_CELL = "bad_cell"
+    HANDSHAKE_FAILED = "handshake_failed"
+    BAD_CERTIFICATE = "bad_certificate"
     LINK_DOWN = "link_down"
     LINK_QUEUE_FULL = "link_queue_full"
     UNKNOWN_PEER = "unknown_peer"

@@ -1,0 +1,112 @@
+"""Snapshots that the daemon gives of itself. Field for field the messages of proto/peerd/pb.
+
+Plain frozen data: the node fills them, the control servicers translate them, nobody mutates them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from peerd.types import RunSpec
+
+
+class TrainerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    state: str = "off"
+    """off, starting, idle, busy, dead"""
+    pid: int = 0
+    restarts: int = 0
+    last_error: str = ""
+    cpu_seconds: float = 0.0
+    rss_bytes: int = 0
+
+
+class TrafficStatus(msgspec.Struct, frozen=True, kw_only=True):
+    packets: dict[str, int]
+    """Departed, by kind."""
+    dropped: dict[str, int]
+    """By reason."""
+    resent: int
+    gave_up: int
+    acked: int
+    delivered: int
+    in_flight: int
+    queued: int
+    bytes_sent: int
+    bytes_received: int
+    rtt_p50_seconds: float
+    rtt_p95_seconds: float
+    rtt_samples: list[float]
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    peer_id: str
+    version: str
+    network: str
+    uptime_seconds: float
+    link_address: str
+    metrics_address: str
+    peers_enrolled: int
+    peers_alive: int
+    strategy: str
+    hops: int
+    run_id: str
+    run_state: str
+    round: int
+    stage: str
+    trainer: TrainerStatus
+    traffic: TrafficStatus
+    cpu_seconds: float
+    rss_bytes: int
+
+
+class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    peer_id: str
+    address: str
+    state: str
+    since_seconds: float
+    outbound: str
+    inbound: str
+    link_rtt_seconds: float
+    queue_depth: int
+
+
+class RoundResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One closed round of a run, on one peer."""
+
+    round: int
+    train_seconds: float = 0.0
+    exchange_seconds: float = 0.0
+    """First fragment handed to delivery until the round closed."""
+    round_seconds: float = 0.0
+    """Start of this round's training to the start of the next."""
+    closed_by: str = ""
+    """complete, grace, timeout"""
+    cohort: int = 0
+    fragments_received: int = 0
+    fragments_expected: int = 0
+    gave_up: int = 0
+    train_loss: float = 0.0
+    accuracy_local: float = 0.0
+    """Of the peer's own trained model, on the shared test set."""
+    accuracy: float = 0.0
+    """Of the aggregated model, on the shared test set."""
+    train_samples: int = 0
+    test_samples: int = 0
+
+
+class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
+    spec: RunSpec
+    state: str
+    """starting, running, paused, finished, stopped, failed"""
+    error: str = ""
+    round: int = 0
+    stage: str = "starting"
+    cohort: int = 0
+    parameters: int = 0
+    fragments: int = 0
+    fragments_received: int = 0
+    fragments_expected: int = 0
+    results: tuple[RoundResult, ...] = ()
+    model_digest: str = ""
