@@ -1,0 +1,109 @@
+"""A peer's signed description of itself: where it listens and with which keys.
+
+The signed bytes are kept as they came, so that a descriptor is passed on exactly as it was signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from google.protobuf.message import DecodeError
+
+from peerd.config import parse_address
+from peerd.errors import InvalidInputError
+from peerd.pb import gossip_pb2
+from peerd.types import PEER_ID_BYTES, PeerId
+
+DOMAIN = b"peerd descriptor v1\0"
+MAX_BYTES = 4096
+MAX_ADDRESSES = 8
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    peer_id: PeerId
+    name: str
+    addresses: tuple[str, ...]
+    """host:port, at least one; the first is dialled."""
+    mix_key: bytes
+    epoch: int
+    version: int
+    signed: bytes
+    """The encoded SignedDescriptor that all of the above was read from."""
+
+    @property
+    def address(self) -> str:
+        return self.addresses[0]
+
+
+def peer_id_of(identity_public: bytes) -> PeerId:
+    """The head of the SHA-256 of the 32-byte Ed25519 public key."""
+    return PeerId(hashlib.sha256(identity_public).digest()[:PEER_ID_BYTES])
+
+
+def check_name(name: str) -> str:
+    """Raises InvalidInputError unless `name` may be a peer's."""
+    if not NAME.fullmatch(name):
+        raise InvalidInputError(
+            f"name {name!r}: allowed are 1 to 31 lower-case letters, digits and hyphens, "
+            "not starting with a hyphen"
+        )
+    return name
+
+
+def sign_descriptor(
+    identity: Ed25519PrivateKey,
+    name: str,
+    addresses: tuple[str, ...],
+    mix_key: bytes,
+    epoch: int = 0,
+    version: int = 1,
+) -> Descriptor:
+    """Make and sign one's own descriptor."""
+    body = gossip_pb2.Descriptor(
+        identity_key=identity.public_key().public_bytes_raw(),
+        name=name,
+        addresses=addresses,
+        mix_key=mix_key,
+        epoch=epoch,
+        version=version,
+    ).SerializeToString(deterministic=True)
+    signature = identity.sign(DOMAIN + body)
+    signed = gossip_pb2.SignedDescriptor(descriptor=body, signature=signature)
+    descriptor = decode_descriptor(signed.SerializeToString(deterministic=True))
+    if descriptor is None:
+        raise InvalidInputError("the descriptor of this peer does not meet its own rules")
+    return descriptor
+
+
+def decode_descriptor(data: bytes) -> Descriptor | None:
+    """Read and verify anybody's descriptor; None for any bytes that are not a valid one."""
+    if len(data) > MAX_BYTES:
+        return None
+    try:
+        signed = gossip_pb2.SignedDescriptor.FromString(data)
+        body = gossip_pb2.Descriptor.FromString(signed.descriptor)
+        if len(body.identity_key) != 32 or len(body.mix_key) != 32:
+            return None
+        public = Ed25519PublicKey.from_public_bytes(body.identity_key)
+        public.verify(signed.signature, DOMAIN + signed.descriptor)
+        if not NAME.fullmatch(body.name) or not 1 <= len(body.addresses) <= MAX_ADDRESSES:
+            return None
+        for address in body.addresses:
+            parse_address(address)
+    except (DecodeError, InvalidSignature, InvalidInputError, ValueError):
+        return None
+    return Descriptor(
+        peer_id=peer_id_of(body.identity_key),
+        name=body.name,
+        addresses=tuple(body.addresses),
+        mix_key=body.mix_key,
+        epoch=body.epoch,
+        version=body.version,
+        signed=data,
+    )

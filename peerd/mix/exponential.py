@@ -1,0 +1,50 @@
+"""Stop-and-go mixing: each packet waits for the time that its sender drew for this hop.
+
+Kesdogan, Egner and Bueschkes, "Stop-and-Go-MIXes" (1998), section 3; Loopix (Piotrowska et al.,
+2017), section 4.2. With exponential delays the mix is an M/M/infinity queue: which of the packets
+inside leaves next does not depend on when each came, since the distribution has no memory.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from peerd.mix.port import Departure, Queued
+from peerd.types import DropReason
+
+
+class Exponential:
+    name = "exponential"
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._heap: list[tuple[float, int, Queued]] = []
+        self._sequence = 0  # breaks ties: packets themselves are never compared
+
+    def push(self, item: Queued, now: float) -> DropReason | None:
+        if len(self._heap) >= self._limit:
+            return DropReason.MIX_QUEUE_FULL
+        self._sequence += 1
+        heapq.heappush(self._heap, (now + item.delay, self._sequence, item))
+        return None
+
+    def due(self, now: float) -> list[Departure]:
+        departures: list[Departure] = []
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            departures.append(heapq.heappop(heap)[2])
+        return departures
+
+    def next_deadline(self) -> float | None:
+        return self._heap[0][0] if self._heap else None
+
+    def drain(self, now: float) -> list[Queued]:
+        held = []
+        while self._heap:
+            departs, _, item = heapq.heappop(self._heap)
+            item.delay = max(departs - now, 0.0)
+            held.append(item)
+        return held
+
+    def __len__(self) -> int:
+        return len(self._heap)

@@ -1,0 +1,22 @@
+"""What the operator sees: counters, the Prometheus endpoint, logs, resource use.
+
+No label, log line or error links a packet to its origin or a fragment to a peer; peerd/README.md says
+which labels exist and why they are safe.
+"""
+
+from peerd.observe.endpoint import MetricsEndpoint
+from peerd.observe.logs import configure_logging
+from peerd.observe.metrics import Metrics, Sample
+from peerd.observe.resources import StageClock, process_usage
+from peerd.observe.tally import Histogram, Tally
+
+__all__ = [
+    "Histogram",
+    "Metrics",
+    "MetricsEndpoint",
+    "Sample",
+    "StageClock",
+    "Tally",
+    "configure_logging",
+    "process_usage",
+]

@@ -1,0 +1,52 @@
+"""Whole files, written so that a reader sees the old one or the new one and never a part."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from peerd.errors import InvalidInputError, NotFoundError
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Temporary file beside it, fsync, rename, fsync of the folder. OSError when the disk refuses."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Like `write_atomic`, readable by the owner alone at every moment."""
+    write_atomic(path, data, 0o600)
+
+
+def read_bounded(path: Path, limit: int, what: str) -> bytes:
+    """A file of at most `limit` bytes. NotFoundError or InvalidInputError, naming file and purpose."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except FileNotFoundError:
+        raise NotFoundError(f"{path}: no such file ({what})") from None
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read: {error.strerror} ({what})") from None
+    if len(data) > limit:
+        raise InvalidInputError(f"{path}: larger than {limit} bytes; not {what}")
+    return data
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
