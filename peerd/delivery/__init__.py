@@ -1,0 +1,25 @@
+"""Delivery: messages between participants, over anonymous paths, at least once, handed on once.
+
+Path selection, message codec and padding, the sender's ARQ, the receiver's dedup and acknowledgement,
+and cover packets. Everything here is sans-IO; `Delivery` joins the parts and the relay drives it.
+"""
+
+from peerd.delivery.delivery import Delivery
+from peerd.delivery.events import Acked, Dropped, Event, GaveUp, Inject, LoopReturned, Received
+from peerd.delivery.message import Message, MessageCodec
+from peerd.delivery.path import Directory, PathSelector
+
+__all__ = [
+    "Acked",
+    "Delivery",
+    "Directory",
+    "Dropped",
+    "Event",
+    "GaveUp",
+    "Inject",
+    "LoopReturned",
+    "Message",
+    "MessageCodec",
+    "PathSelector",
+    "Received",
+]

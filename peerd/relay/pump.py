@@ -1,0 +1,84 @@
+"""The asyncio shell of `Mixnet`: one timer, one turn at a time, never a task for a packet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from peerd.delivery import Event
+from peerd.relay.mixnet import Mixnet
+from peerd.types import DropReason, PeerId
+
+
+class Pump:
+    """Calls `Mixnet.turn` when something arrived or is due, and hands its events on.
+
+    A turn is short; while work is left, the next turn is scheduled behind whatever else the event
+    loop has ready, so that links and control calls are served between turns.
+    """
+
+    def __init__(self, mixnet: Mixnet, on_events: Callable[[list[Event]], None]) -> None:
+        self._mixnet = mixnet
+        self._on_events = on_events
+        self._loop = asyncio.get_running_loop()
+        self._soon: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._failed: asyncio.Future[None] = self._loop.create_future()
+        self._closed = False
+
+    async def run(self) -> None:
+        """Pump until cancelled. An exception of a turn is a bug of ours and ends the daemon."""
+        self.wake()
+        try:
+            await self._failed
+        finally:
+            self._closed = True
+            for handle in (self._soon, self._timer):
+                if handle is not None:
+                    handle.cancel()
+
+    def arrived(self, packet: bytes) -> None:
+        """A packet from a link."""
+        self._mixnet.arrived(packet)
+        if self._soon is None:
+            self.wake()
+
+    def send(self, to: PeerId, payload: bytes, tag: int) -> DropReason | None:
+        """Queue a message for delivery; the reason where it was not taken."""
+        refused = self._mixnet.delivery.send(to, payload, tag)
+        self.wake()
+        return refused
+
+    def wake(self) -> None:
+        """Take a turn soon: something changed."""
+        if self._soon is None and not self._closed:
+            self._soon = self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._soon = None
+        try:
+            events = self._mixnet.turn(self._loop.time())
+            if events:
+                self._on_events(events)
+            self._arm()
+        except Exception as error:
+            if not self._failed.done():
+                self._failed.set_exception(error)
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = self._loop.time()
+        deadline = self._mixnet.next_deadline(now)
+        if deadline is None:
+            return
+        if deadline <= now:
+            self.wake()
+        else:
+            self._timer = self._loop.call_at(deadline, self._turn_by_timer)
+
+    def _turn_by_timer(self) -> None:
+        self._timer = None
+        if self._soon is None:
+            self._turn()
