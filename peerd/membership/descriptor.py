@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from peerd.config import parse_address
 from peerd.errors import InvalidInputError
 from peerd.pb import gossip_pb2
+from peerd.sphinx import is_public_mix_key
 from peerd.types import PEER_ID_BYTES, PeerId
 
 DOMAIN = b"peerd descriptor v1\0"
@@ -88,7 +89,7 @@ def decode_descriptor(data: bytes) -> Descriptor | None:
     try:
         signed = gossip_pb2.SignedDescriptor.FromString(data)
         body = gossip_pb2.Descriptor.FromString(signed.descriptor)
-        if len(body.identity_key) != 32 or len(body.mix_key) != 32:
+        if len(body.identity_key) != 32 or not is_public_mix_key(body.mix_key):
             return None
         public = Ed25519PublicKey.from_public_bytes(body.identity_key)
         public.verify(signed.signature, DOMAIN + signed.descriptor)

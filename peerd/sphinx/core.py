@@ -99,11 +99,11 @@ def create_header(
 ) -> tuple[Header, list[bytes]]:
     """A header for hops with these public keys, and the body key of every hop.
 
-    `secret` is an exponent drawn for this header alone (`Group.gensecret`). `commands[i]` is read by
-    hop i, `final` by the last one: one command fewer than keys. Space that the path does not use is
-    filled with random bytes: zeros there would tell the last hop how long the path was (Kuhn, Beck,
-    Strufe 2019). Raises ValueError for a key that is no group element and for commands that do not
-    fit: the caller's mistakes.
+    `secret` is an exponent drawn for this header alone (`Group.gensecret`). `commands[i]` is read
+    by hop i, `final` by the last one: one command fewer than keys. Space that the path does not use
+    is filled with random bytes: zeros there would tell the last hop how long the path was (Kuhn,
+    Beck, Strufe 2019). Raises ValueError for a key that is no group element and for commands that
+    do not fit: the caller's mistakes.
     """
     beta_bytes = params.max_len - HEADER_EXTRA_BYTES
     steps = [_packed(command) for command in commands]

@@ -68,9 +68,7 @@ class Params(SphinxParams):  # type: ignore[misc]  # sphinxmix is untyped
     def hop_keys(self, shared: object) -> HopKeys:
         """All keys of a hop from the shared group element."""
         material = Cipher(AES(self.get_aes_key(shared)), _ECB).encryptor().update(_FLAVOURS)
-        return HopKeys(
-            material[:16], material[16:32], material[32:48], material[48:64], material[64:]
-        )
+        return HopKeys(material[:16], material[16:32], material[32:48], material[48:64], material[64:])
 
     # sphinxmix's own names, from here on
 

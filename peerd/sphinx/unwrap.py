@@ -88,7 +88,7 @@ def unwrap(geometry: Geometry, key: MixKey, packet: bytes) -> Unwrapped:
 def _deliver(geometry: Geometry, keys: HopKeys, mac: bytes, payload: bytes) -> Deliver | Rejected:
     prefix, suffix = geometry.payload_prefix, geometry.payload_suffix
     whole = hmac.compare_digest(mac, geometry.params.mu(keys.pi, payload))
-    if not (payload.startswith(prefix) and payload.endswith(suffix)):
+    if not (whole and payload.startswith(prefix) and payload.endswith(suffix)):
         return Rejected(DropReason.BAD_BODY)
     start = len(prefix)
     return Deliver(keys.tau, payload[start : start + geometry.message_bytes])

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peerd.sphinx import ReplayFilter, replay
+from peerd.types import DropReason
+
+tags = st.integers(0, 60).map(lambda number: random.Random(number).randbytes(16))
+
+
+@settings(max_examples=200)
+@given(
+    st.integers(1, 40),
+    st.lists(st.tuples(st.booleans(), tags), max_size=120),
+)
+def test_it_behaves_like_a_bounded_set(capacity, steps):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "FIRST_FILTER_TAGS", 4)  # so that the chain grows within the test
+        filter_, known = ReplayFilter(capacity), set()
+        for reload, tag in steps:
+            if reload:
+                filter_.add(tag)
+                known.add(tag)
+            elif tag in known:
+                assert filter_.check_and_add(tag) is DropReason.REPLAY
+            elif len(known) >= capacity:
+                assert filter_.check_and_add(tag) is DropReason.REPLAY_FILTER_FULL
+            else:
+                assert filter_.check_and_add(tag) is None
+                known.add(tag)
+            assert len(filter_) == len(known)
+        assert all(filter_.check_and_add(tag) is DropReason.REPLAY for tag in known)
+
+
+def test_full_means_closed_and_replays_are_still_named():
+    filter_ = ReplayFilter(3)
+    seen = [os.urandom(16) for _ in range(3)]
+    assert [filter_.check_and_add(tag) for tag in seen] == [None] * 3
+    assert filter_.check_and_add(os.urandom(16)) is DropReason.REPLAY_FILTER_FULL
+    assert filter_.check_and_add(seen[0]) is DropReason.REPLAY
+    assert len(filter_) == 3
+
+
+def test_a_chain_filled_to_the_brim_keeps_its_false_positive_rate(monkeypatch):
+    monkeypatch.setattr(replay, "FIRST_FILTER_TAGS", 2**13)
+    capacity = 2**16 - 2**13  # three filters, all full
+    filter_ = ReplayFilter(capacity)
+    wrong = sum(filter_.check_and_add(os.urandom(16)) is DropReason.REPLAY for _ in range(capacity))
+    fresh = 300_000
+    wrong += sum(filter_.check_and_add(os.urandom(16)) is DropReason.REPLAY for _ in range(fresh))
+    assert filter_.check_and_add(os.urandom(16)) is DropReason.REPLAY_FILTER_FULL
+    assert filter_.false_positive_rate == pytest.approx(1e-6)
+    assert wrong <= 5, "expected 0.35; more than 5 come by chance once in a million runs"
+
+
+@pytest.mark.parametrize(
+    ("capacity", "bytes_per_tag"), [(2**20, 3.6), (16_000_000, 4.0), (1_000_000_000, 4.2)]
+)
+def test_memory_and_rate_are_as_stated(capacity, bytes_per_tag):
+    filter_ = ReplayFilter(capacity)
+    assert filter_.memory_bytes / 2**20 == pytest.approx(bytes_per_tag, rel=0.02)
+    assert filter_.false_positive_rate <= replay.FALSE_POSITIVE_RATE
+
+
+def test_a_small_capacity_takes_little_memory():
+    assert ReplayFilter(1000).memory_bytes < 5000
+
+
+@pytest.mark.parametrize("capacity", [0, -1])
+def test_a_filter_holds_at_least_one_tag(capacity):
+    with pytest.raises(ValueError, match="at least one"):
+        ReplayFilter(capacity)
