@@ -70,7 +70,6 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86_400.0)]
 
-TaskName = Literal["digits-cnn", "mnist-cnn"]
 PartitionName = Literal["iid", "dirichlet"]
 
 
@@ -79,10 +78,11 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     run_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
     """32 hex digits, drawn by the operator."""
-    task: TaskName
+    task: str
+    """One of `learning.catalog`'s."""
     data_dir: str = ""
     rounds: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5
-    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     """Makes the initial weights, the partition and the batches."""
     partition: PartitionName = "iid"
     alpha: Annotated[float, msgspec.Meta(gt=0.0, le=1e6)] = 0.5

@@ -1,23 +1,26 @@
-"""Accepting links: plain TCP first, then TLS under a deadline, then the roster.
+"""Accepting links: a bounded number of TLS handshakes at a time, each under a deadline.
 
-TLS is started by hand on the accepted connection, because only then is a failed handshake seen and
-counted, and the number of handshakes at a time bounded.
+We accept by hand, because a server of asyncio tells nobody of a handshake that failed: here it is
+seen and counted, and strangers who connect and say nothing take no more than `MAX_HANDSHAKES` places.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import ssl
-from collections.abc import Callable, Container
-from typing import Any, cast
+from collections.abc import Callable
 
-from peerd.errors import ConflictError
-from peerd.link.connection import Inbound, OnDrop, peer_behind
-from peerd.types import DropReason, PeerId
+from peerd.errors import ConflictError, InvalidInputError
+from peerd.link.connection import Inbound, OnRefuse
+from peerd.types import DropReason
 
-HANDSHAKE_SECONDS = 5.0
 MAX_HANDSHAKES = 128
-"""Further connections are closed at once: a flood of strangers costs us no more than this."""
+"""Further connections are closed at once."""
+BACKLOG = 256
+ACCEPT_RETRY_SECONDS = 0.2
+"""After a failed accept (out of file descriptors): a pause, so that it does not spin."""
 
 
 class Listener:
@@ -25,90 +28,82 @@ class Listener:
         self,
         *,
         tls: ssl.SSLContext,
-        enrolled: Container[PeerId],
+        handshake_seconds: float,
         make: Callable[[], Inbound],
-        on_inbound: Callable[[PeerId, Inbound], None],
-        on_drop: OnDrop,
-        log: Any,
+        on_refuse: OnRefuse,
     ) -> None:
         self._tls = tls
-        self._enrolled = enrolled
+        self._handshake_seconds = handshake_seconds
         self._make = make
-        self._on_inbound = on_inbound
-        self._on_drop = on_drop
-        self._log = log
+        self._on_refuse = on_refuse
         self._handshakes = 0
-        self._group: asyncio.TaskGroup | None = None
-        self._server: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
 
-    async def bind(self, host: str, port: int) -> tuple[str, int]:
-        """Bind without serving yet; ConflictError, in one line, where that fails."""
+    def bind(self, host: str, port: int) -> tuple[str, int]:
+        """Bind and listen, without accepting yet: the address that it got.
+
+        ConflictError for a port in use, InvalidInputError for an address that is not this host's.
+        """
+        where = f"[link] listen: {host}:{port}"
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: _Accepted(self), host, port, start_serving=False
-            )
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except (OSError, UnicodeError):
+            raise InvalidInputError(f"{where}: no such host") from None
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.setblocking(False)
+            listening.bind(address)
+            listening.listen(BACKLOG)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise ConflictError(
-                f"[link] listen: {host}:{port} cannot be bound: {reason}; is the port in use?"
-            ) from None
-        bound = self._server.sockets[0].getsockname()
+            listening.close()
+            if error.errno == errno.EADDRINUSE:
+                raise ConflictError(
+                    f"{where} cannot be bound: another program uses it; stop that or choose another port"
+                ) from None
+            raise InvalidInputError(f"{where} cannot be bound: {error.strerror}") from None
+        self._socket = listening
+        bound = listening.getsockname()
         return bound[0], bound[1]
 
-    async def serve(self, group: asyncio.TaskGroup) -> None:
-        if self._server is None:
+    async def serve(self) -> None:
+        """Accept until cancelled; handshakes that are under way end then too."""
+        listening = self._socket
+        if listening is None:
             raise RuntimeError("bind first")
-        self._group = group
-        await self._server.start_serving()
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    accepted, _ = await loop.sock_accept(listening)
+                except OSError as error:
+                    self._on_refuse(DropReason.HANDSHAKE_FAILED, f"cannot accept: {error}")
+                    await asyncio.sleep(ACCEPT_RETRY_SECONDS)
+                    continue
+                if self._handshakes >= MAX_HANDSHAKES:
+                    accepted.close()
+                    self._on_refuse(DropReason.HANDSHAKE_FAILED, "too many at a time")
+                    continue
+                self._handshakes += 1
+                group.create_task(self._handshake(accepted))
 
     def close(self) -> None:
-        self._group = None
-        if self._server is not None:
-            self._server.close()
+        """Let the port go."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
-    def accepted(self, transport: asyncio.Transport) -> None:
-        if self._group is None or self._handshakes >= MAX_HANDSHAKES:
-            self._on_drop(DropReason.HANDSHAKE_FAILED)
-            transport.abort()
-            return
-        transport.pause_reading()  # nothing may be read before TLS reads it
-        self._handshakes += 1
-        self._group.create_task(self._handshake(transport))
-
-    async def _handshake(self, transport: asyncio.Transport) -> None:
-        inbound = self._make()
+    async def _handshake(self, accepted: socket.socket) -> None:
         try:
-            tls = await asyncio.get_running_loop().start_tls(
-                transport,
-                inbound,
-                self._tls,
-                server_side=True,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._make,
+                accepted,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake_seconds,
             )
-        except (OSError, ssl.SSLError) as error:
-            self._on_drop(DropReason.HANDSHAKE_FAILED)
-            self._log.debug("link handshake failed", error=str(error))
-            transport.abort()
-            return
+        except OSError as error:  # also ssl.SSLError, and what a timeout raises
+            accepted.close()
+            self._on_refuse(DropReason.HANDSHAKE_FAILED, str(error))
         finally:
             self._handshakes -= 1
-        if tls is None:  # the remote left in the very moment
-            self._on_drop(DropReason.HANDSHAKE_FAILED)
-            return
-        peer = peer_behind(tls)
-        if peer is None or peer not in self._enrolled:
-            self._on_drop(DropReason.BAD_CERTIFICATE)
-            tls.abort()
-            return
-        inbound.begin(tls)
-        self._on_inbound(peer, inbound)
-
-
-class _Accepted(asyncio.Protocol):
-    """An accepted connection until TLS takes it over."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._listener.accepted(cast(asyncio.Transport, transport))

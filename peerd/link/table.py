@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 from collections.abc import Callable, Mapping
@@ -10,13 +11,18 @@ from typing import Any, Literal, NamedTuple
 
 from peerd.clock import Clock
 from peerd.config import LinkConfig, parse_address
-from peerd.link.connection import Inbound, Outbound, peer_behind
+from peerd.errors import InvalidInputError
+from peerd.link.connection import Common, Inbound, OnDrop, Outbound
 from peerd.link.keepalive import Backoff
 from peerd.link.listener import Listener
+from peerd.link.throttle import Throttle
 from peerd.types import DropReason, PeerId
 
 Direction = Literal["outbound", "inbound"]
 OnLink = Callable[[PeerId, Direction, bool], None]
+
+LOG_EVERY_SECONDS = 10.0
+CLOSE_SECONDS = 1.0
 
 
 class LinkSnapshot(NamedTuple):
@@ -27,7 +33,12 @@ class LinkSnapshot(NamedTuple):
 
 
 class LinkTable:
-    """`start` binds, `run` lives until cancelled, `send` is the hot path."""
+    """`start` binds, `run` lives until cancelled, `send` is the hot path.
+
+    `on_packet` gets the packets of all neighbours and never learns whose they are. `on_link` tells of
+    each link that comes up or goes down, once. `on_drop` counts what `send` did not return: cells
+    queued on a link that broke, and other sides refused (HANDSHAKE_FAILED, BAD_CERTIFICATE, BAD_CELL).
+    """
 
     def __init__(
         self,
@@ -39,13 +50,17 @@ class LinkTable:
         addresses: Mapping[PeerId, tuple[str, int]],
         on_packet: Callable[[bytes], None],
         on_link: OnLink,
-        on_drop: Callable[[DropReason], None],
+        on_drop: OnDrop,
         clock: Clock,
         rng: random.Random,
         log: Any,
     ) -> None:
+        if config.dead_after_seconds <= config.keepalive_seconds:
+            raise InvalidInputError(
+                "[link] dead_after_seconds: must be more than keepalive_seconds, "
+                "or every link counts as dead between two pings"
+            )
         self._config = config
-        self._packet_bytes = packet_bytes
         self._tls_client = tls_client
         self._addresses = dict(addresses)
         self._on_link = on_link
@@ -53,39 +68,48 @@ class LinkTable:
         self._clock = clock
         self._rng = rng
         self._log = log
+        self._throttle = Throttle(LOG_EVERY_SECONDS)
+        self._common = Common(packet_bytes, config, clock, self._refused, on_drop)
         self._up: dict[PeerId, Outbound] = {}
         self._connecting: set[PeerId] = set()
         self._inbound: dict[PeerId, Inbound] = {}
-        self._closed_sent = 0
-        self._closed_received = 0
+        self._seen = {peer: asyncio.Event() for peer in self._addresses}
         self._listener = Listener(
             tls=tls_server,
-            enrolled=self._addresses.keys(),
-            make=lambda: Inbound(packet_bytes, config.dead_after_seconds, clock, on_packet, on_drop),
-            on_inbound=self._accept,
-            on_drop=on_drop,
-            log=log,
+            handshake_seconds=config.connect_timeout_seconds,
+            make=lambda: Inbound(self._common, self._addresses.keys(), on_packet, self._accepted),
+            on_refuse=self._refused,
         )
 
-    async def start(self) -> tuple[str, int]:
+    def start(self) -> tuple[str, int]:
         """Bind the listener; the address that it got. ConflictError when the port is taken."""
         host, port = parse_address(self._config.listen, "[link] listen")
-        return await self._listener.bind(host, port)
+        return self._listener.bind(host, port)
 
     async def run(self) -> None:
         """Serve and dial until cancelled; then close every link."""
         try:
             async with asyncio.TaskGroup() as group:
-                await self._listener.serve(group)
+                group.create_task(self._listener.serve())
                 for peer, (host, port) in self._addresses.items():
                     group.create_task(self._keep_dialling(peer, host, port))
         finally:
-            self._listener.close()
-            for link in self._links():
-                link.abort()
+            await self.close()
+
+    async def close(self) -> None:
+        """Let the port go and close every link at once. What is unsent is lost, as on any link."""
+        self._listener.close()
+        links = list(self._common.open)
+        for link in links:
+            link.abort()
+        if links:
+            await asyncio.wait([link.closed for link in links], timeout=CLOSE_SECONDS)
 
     def send(self, peer: PeerId, packet: bytes) -> DropReason | None:
-        """Hand a packet to the link of a neighbour; the reason where it was not taken."""
+        """Hand a packet to the link of a neighbour; the reason where it was not taken.
+
+        UNKNOWN_PEER, LINK_DOWN or LINK_QUEUE_FULL: for the caller to count.
+        """
         link = self._up.get(peer)
         if link is not None:
             return link.send(packet)
@@ -113,18 +137,19 @@ class LinkTable:
 
     @property
     def bytes_sent(self) -> int:
-        return self._closed_sent + sum(link.bytes_sent for link in self._links())
+        """Cells on all links since the start, TLS and TCP not counted."""
+        return self._common.bytes_sent
 
     @property
     def bytes_received(self) -> int:
-        return self._closed_received + sum(link.bytes_received for link in self._links())
+        return self._common.bytes_received
 
-    def _links(self) -> list[Outbound | Inbound]:
-        return [*self._up.values(), *self._inbound.values()]
-
-    def _retire(self, link: Outbound | Inbound) -> None:
-        self._closed_sent += link.bytes_sent
-        self._closed_received += link.bytes_received
+    def _refused(self, reason: DropReason, detail: str) -> None:
+        """The other side is to blame: count it, and log it unless that has just been done."""
+        self._on_drop(reason)
+        skipped = self._throttle.admit(reason, self._clock())
+        if skipped is not None:
+            self._log.warning("link refused", reason=reason.value, detail=detail, skipped=skipped)
 
     # -- dialling -------------------------------------------------------------
 
@@ -133,69 +158,75 @@ class LinkTable:
         backoff = Backoff(config.backoff_min_seconds, config.backoff_max_seconds, self._rng)
         while True:
             link = await self._dial(peer, host, port)
-            if link is not None:
-                connected = self._clock()
-                await self._hold(peer, link)
-                if self._clock() - connected > config.dead_after_seconds:
-                    backoff.reset()  # it did hold for a while: this is a new outage
-            await asyncio.sleep(backoff.wait())
+            if link is not None and await self._hold(peer, link):
+                backoff.reset()
+            await self._wait(peer, backoff.wait())
+
+    async def _wait(self, peer: PeerId, seconds: float) -> None:
+        """Until the next attempt; sooner when the peer has dialled us meanwhile: it is back."""
+        seen = self._seen[peer]
+        shortest = min(seconds, self._config.backoff_min_seconds)
+        await asyncio.sleep(shortest)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds - shortest):
+                await seen.wait()
 
     async def _dial(self, peer: PeerId, host: str, port: int) -> Outbound | None:
+        """A connection whose handshake is over. A peer that is not there is no error, and no news."""
         self._connecting.add(peer)
+        self._seen[peer].clear()
         try:
             async with asyncio.timeout(self._config.connect_timeout_seconds):
-                transport, link = await asyncio.get_running_loop().create_connection(
-                    self._make_outbound, host, port, ssl=self._tls_client, server_hostname=""
+                _, link = await asyncio.get_running_loop().create_connection(
+                    lambda: Outbound(self._common, peer, self._dialled),
+                    host,
+                    port,
+                    ssl=self._tls_client,
+                    server_hostname="",  # no name in the clear: the peer id is what is checked
                 )
-        except (OSError, ssl.SSLError) as error:
-            self._log.debug("dial failed", error=str(error))
-            return None
-        finally:
-            self._connecting.discard(peer)
-        if peer_behind(transport) != peer:
-            self._on_drop(DropReason.BAD_CERTIFICATE)
-            self._log.warning("another peer answers at this address", address=f"{host}:{port}")
-            transport.abort()
-            return None
-        return link
+        except ssl.SSLError as error:
+            self._refused(DropReason.HANDSHAKE_FAILED, f"dialling {host}:{port}: {error}")
+        except (OSError, UnicodeError) as error:  # UnicodeError: no valid host name
+            self._log.debug("dial failed", address=f"{host}:{port}", error=str(error))
+        else:
+            return link
+        self._connecting.discard(peer)
+        return None
 
-    def _make_outbound(self) -> Outbound:
-        return Outbound(
-            self._packet_bytes,
-            self._config.queue_cells,
-            self._config.keepalive_seconds,
-            self._config.dead_after_seconds,
-            self._clock,
-            self._on_drop,
-        )
-
-    async def _hold(self, peer: PeerId, link: Outbound) -> None:
-        """Use the link until it breaks."""
-        self._up[peer] = link
-        link.begin()
-        self._on_link(peer, "outbound", True)
+    async def _hold(self, peer: PeerId, link: Outbound) -> bool:
+        """Until the link is gone. Whether it was ever up."""
         try:
-            await link.closed
+            await asyncio.shield(link.closed)
         finally:
             link.abort()
-            del self._up[peer]
-            self._retire(link)
-            self._on_link(peer, "outbound", False)
+            self._connecting.discard(peer)
+            if self._up.get(peer) is link:
+                del self._up[peer]
+                self._on_link(peer, "outbound", False)
+        return link.was_up
+
+    def _dialled(self, link: Outbound) -> None:
+        assert link.peer is not None
+        self._up[link.peer] = link
+        self._connecting.discard(link.peer)
+        self._on_link(link.peer, "outbound", True)
 
     # -- accepting ------------------------------------------------------------
 
-    def _accept(self, peer: PeerId, inbound: Inbound) -> None:
+    def _accepted(self, link: Inbound) -> None:
         """A second connection of the same peer replaces the first, which must be a dead one."""
-        earlier = self._inbound.get(peer)
-        self._inbound[peer] = inbound
-        inbound.closed.add_done_callback(lambda _: self._lost(peer, inbound))
+        assert link.peer is not None
+        earlier = self._inbound.get(link.peer)
+        self._inbound[link.peer] = link
+        link.closed.add_done_callback(lambda _: self._lost(link))
+        self._seen[link.peer].set()
         if earlier is not None:
             earlier.abort()
         else:
-            self._on_link(peer, "inbound", True)
+            self._on_link(link.peer, "inbound", True)
 
-    def _lost(self, peer: PeerId, inbound: Inbound) -> None:
-        self._retire(inbound)
-        if self._inbound.get(peer) is inbound:
-            del self._inbound[peer]
-            self._on_link(peer, "inbound", False)
+    def _lost(self, link: Inbound) -> None:
+        assert link.peer is not None
+        if self._inbound.get(link.peer) is link:
+            del self._inbound[link.peer]
+            self._on_link(link.peer, "inbound", False)

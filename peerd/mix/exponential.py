@@ -3,17 +3,23 @@
 Kesdogan, Egner and Bueschkes, "Stop-and-Go-MIXes" (1998), section 3; Loopix (Piotrowska et al.,
 2017), section 4.2. With exponential delays the mix is an M/M/infinity queue: which of the packets
 inside leaves next does not depend on when each came, since the distribution has no memory.
+
+A late wake-up releases all that is due, in the order of departure times: the delay is the sender's,
+and the mix node adds as little as it can.
 """
 
 from __future__ import annotations
 
-import heapq
+from collections.abc import Iterable
+from heapq import heappop, heappush
 
 from peerd.mix.port import Departure, Queued
 from peerd.types import DropReason
 
 
 class Exponential:
+    """A heap of (departure time, sequence, packet); push and release cost O(log n)."""
+
     name = "exponential"
 
     def __init__(self, limit: int) -> None:
@@ -24,26 +30,33 @@ class Exponential:
     def push(self, item: Queued, now: float) -> DropReason | None:
         if len(self._heap) >= self._limit:
             return DropReason.MIX_QUEUE_FULL
-        self._sequence += 1
-        heapq.heappush(self._heap, (now + item.delay, self._sequence, item))
+        self._hold(item, now)
         return None
+
+    def adopt(self, items: Iterable[Queued], now: float) -> None:
+        for item in items:
+            self._hold(item, now)
+
+    def _hold(self, item: Queued, now: float) -> None:
+        item.arrived = now
+        self._sequence += 1
+        heappush(self._heap, (now + item.delay, self._sequence, item))
 
     def due(self, now: float) -> list[Departure]:
         departures: list[Departure] = []
         heap = self._heap
         while heap and heap[0][0] <= now:
-            departures.append(heapq.heappop(heap)[2])
+            departures.append(heappop(heap)[2])
         return departures
 
     def next_deadline(self) -> float | None:
         return self._heap[0][0] if self._heap else None
 
     def drain(self, now: float) -> list[Queued]:
-        held = []
-        while self._heap:
-            departs, _, item = heapq.heappop(self._heap)
-            item.delay = max(departs - now, 0.0)
-            held.append(item)
+        held = [item for _, _, item in sorted(self._heap)]
+        self._heap.clear()
+        for item in held:
+            item.delay = item.remaining(now)
         return held
 
     def __len__(self) -> int:

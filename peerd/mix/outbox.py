@@ -2,33 +2,42 @@
 
 The box has O slots, each with a packet or with cover. At every tick one slot, chosen uniformly by
 the CSPRNG, is emptied and its content sent: the packet, or a fresh drop-cover packet. Then the slot
-is filled from the waiting queue, first come first served, or with cover where nothing waits. Which
-is the same as to fill the box up, shuffle it and send the first; but a slot's cover is made only when
-its turn comes, so that it costs nothing while it lies there.
+is filled from the waiting queue, first come first served, or with cover where nothing waits. This
+is the same as to fill the box up, shuffle it and send the first; but cover is made only when its
+turn comes, so that it costs nothing while it lies there, and it gives way to a packet that arrives.
 
-An observer sees the same stream whether there is traffic or not. A packet waits for O ticks on
-average once it is in the box, and a geometric number of them, so its order is lost among O others.
-When packets come faster than ticks, they queue before the box, bounded by the strategy's limit.
+An observer sees the same stream whether there is traffic or not. Once in the box a packet waits for
+a geometric number of ticks, O on average, so that its place is lost among O others.
 
-Late wake-ups: if the event loop was busy over several ticks, the slots that were missed are sent at
-once but at most `CATCH_UP` of them; the rest are forgone and the clock starts afresh. So the rate
-holds over short stalls, and a long one does not end in a burst.
+When packets come faster than ticks for long, the box fills with packets, cover stops, and the rest
+queue before the box: delays then grow with the queue, the rate of emission does not. At the
+strategy's limit (box and queue together) packets are refused and counted.
+
+Late wake-ups. Ticks go on by the clock, not by the wake-ups: each is one tick after the one before,
+however late the event loop was. Ticks that a busy event loop missed are owed. They are made up with
+the next ticks, at most `BURST` packets at each, so that a stall of n ticks is made good within about
+n / (BURST - 1) ticks and no more than `BURST` packets ever leave at once. More than `MAX_OWED` ticks
+(a host that slept) are not made up. How it is made up depends on the clock alone, not on traffic.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Iterable
 
 from peerd.mix.port import CoverWanted, Departure, Queued
 from peerd.mix.sampling import draw_truncated_normal
 from peerd.types import DropReason
 
-CATCH_UP = 8
-COVER = CoverWanted()
+BURST = 4
+MAX_OWED = 256
+_COVER = CoverWanted()
 
 
 class Outbox:
+    """`interval` and `deviation` in seconds: mean of the truncated normal, and its deviation."""
+
     name = "outbox"
 
     def __init__(
@@ -45,57 +54,72 @@ class Outbox:
         self._limit = limit
         self._rng = rng
         self._box: list[Queued | None] = [None] * size
-        self._empty = list(range(size))
+        self._free = list(range(size))  # slots with cover
         self._waiting: deque[Queued] = deque()
+        self._owed = 0
         self._next = now + self._gap()
-
-    def _gap(self) -> float:
-        return draw_truncated_normal(self._rng, self._interval, self._deviation)
 
     def push(self, item: Queued, now: float) -> DropReason | None:
         if len(self) >= self._limit:
             return DropReason.MIX_QUEUE_FULL
-        if self._empty:
-            self._box[self._empty.pop()] = item
-        else:
-            self._waiting.append(item)
+        self._hold(item, now)
         return None
 
-    def due(self, now: float) -> list[Departure]:
-        departures: list[Departure] = []
-        while self._next <= now:
-            if len(departures) == CATCH_UP:
-                self._next = now + self._gap()
-                break
-            departures.append(self._tick())
-            self._next += self._gap()
-        return departures
+    def adopt(self, items: Iterable[Queued], now: float) -> None:
+        for item in items:
+            self._hold(item, now)
 
-    def _tick(self) -> Departure:
-        slot = self._rng.randrange(len(self._box))
-        item = self._box[slot]
-        if item is None:
-            return COVER
-        if self._waiting:
-            self._box[slot] = self._waiting.popleft()
-        else:
-            self._box[slot] = None
-            self._empty.append(slot)
-        return item
+    def due(self, now: float) -> list[Departure]:
+        if self._next > now:
+            return []
+        self._count_ticks(now)
+        count = min(self._owed, BURST)
+        self._owed -= count
+        return [self._tick() for _ in range(count)]
 
     def next_deadline(self) -> float | None:
         return self._next
 
     def drain(self, now: float) -> list[Queued]:
         held = [item for item in self._box if item is not None]
-        self._rng.shuffle(held)
         held += self._waiting
+        self._rng.shuffle(held)
         self._waiting.clear()
-        self._empty = list(range(len(self._box)))
+        self._free = list(range(len(self._box)))
         self._box = [None] * len(self._box)
         for item in held:
-            item.delay = 0.0  # it has waited here; no remainder is known
+            item.delay = item.remaining(now)
         return held
 
     def __len__(self) -> int:
-        return len(self._box) - len(self._empty) + len(self._waiting)
+        return len(self._box) - len(self._free) + len(self._waiting)
+
+    def _gap(self) -> float:
+        return draw_truncated_normal(self._rng, self._interval, self._deviation)
+
+    def _hold(self, item: Queued, now: float) -> None:
+        item.arrived = now
+        if self._free:
+            self._box[self._free.pop()] = item
+        else:
+            self._waiting.append(item)
+
+    def _count_ticks(self, now: float) -> None:
+        while self._next <= now:
+            if self._owed >= MAX_OWED:
+                self._next = now + self._gap()
+                return
+            self._owed += 1
+            self._next += self._gap()
+
+    def _tick(self) -> Departure:
+        slot = self._rng.randrange(len(self._box))
+        item = self._box[slot]
+        if item is None:
+            return _COVER
+        if self._waiting:
+            self._box[slot] = self._waiting.popleft()
+        else:
+            self._box[slot] = None
+            self._free.append(slot)
+        return item

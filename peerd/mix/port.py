@@ -2,10 +2,16 @@
 
 A strategy holds packets and says which leave when. It is sans-IO: `now` (seconds, monotonic) and
 randomness are handed in, packets come out of `due`, and `next_deadline` says when to ask again.
+
+How the known strategies fit: stop-and-go keeps a heap of departures; a threshold mix sets its
+deadline to the moment of the push that fills the batch; timed and pool mixes have the next flush as
+their deadline and give a part of what they hold; without mixing the deadline is the last push; a
+constant-rate mix always has a deadline and asks for cover where it has no packet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +29,12 @@ class Queued:
     """Seconds that its sender asked for; strategies that choose delays themselves ignore it."""
     token: object | None = None
     """Whom to tell when it departs; opaque here."""
+    arrived: float = 0.0
+    """When the strategy took it in; set by the strategy."""
+
+    def remaining(self, now: float) -> float:
+        """Seconds that are left of the delay asked for; 0.0 when it has passed."""
+        return max(self.arrived + self.delay - now, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +46,34 @@ Departure = Queued | CoverWanted
 
 
 class Strategy(Protocol):
-    """Batching, pool, stop-and-go and constant-rate mixes all fit behind these five methods."""
+    """Batching, pool, stop-and-go and constant-rate mixes all fit behind these methods."""
 
     @property
     def name(self) -> str:
         """As in the configuration."""
 
     def push(self, item: Queued, now: float) -> DropReason | None:
-        """Take a packet in; MIX_QUEUE_FULL when the limit is reached (the packet is not kept)."""
+        """Take a packet in; MIX_QUEUE_FULL when the limit is reached (the packet is not kept).
+
+        Nothing leaves by a push: ask `next_deadline` afterwards, it may be `now`.
+        """
+
+    def adopt(self, items: Iterable[Queued], now: float) -> None:
+        """Take over what another strategy gave up in `drain`, also beyond the limit.
+
+        A live switch loses nothing, even to a lower limit; pushes are refused until there is room.
+        """
 
     def due(self, now: float) -> list[Departure]:
-        """What departs now, in the order of departure."""
+        """What departs now, in the order of departure. May be called at any time."""
 
     def next_deadline(self) -> float | None:
-        """When `due` has something again; None while only a `push` can change that."""
+        """When `due` has something again, `now` or earlier if at once; None until a `push`."""
 
     def drain(self, now: float) -> list[Queued]:
         """Give up everything held, for a switch to another strategy: nothing is lost.
 
-        Each packet's `delay` is what remains of it at `now`.
+        Each packet's `delay` becomes what remains of it at `now`.
         """
 
     def __len__(self) -> int:

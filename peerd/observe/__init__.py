@@ -6,7 +6,7 @@ which labels exist and why they are safe.
 
 from peerd.observe.endpoint import MetricsEndpoint
 from peerd.observe.logs import configure_logging
-from peerd.observe.metrics import Metrics, Sample
+from peerd.observe.metrics import Metrics, Neighbour, Sample
 from peerd.observe.resources import StageClock, process_usage
 from peerd.observe.tally import Histogram, Tally
 
@@ -14,6 +14,7 @@ __all__ = [
     "Histogram",
     "Metrics",
     "MetricsEndpoint",
+    "Neighbour",
     "Sample",
     "StageClock",
     "Tally",

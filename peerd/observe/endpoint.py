@@ -1,91 +1,115 @@
 """GET /metrics on asyncio: a small HTTP/1.1 responder, one request a connection, loopback by default.
 
-Everything is bounded: the request's size, the time to send it, the connections at a time.
+Everything is bounded: the size of a request, the time a connection may take, and their number.
+Nothing of a request is echoed or logged.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import socket
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from peerd.config import MetricsConfig, parse_address
-from peerd.errors import ConflictError
+from peerd.errors import ConflictError, InvalidInputError
 from peerd.observe.metrics import Metrics
 
 MAX_REQUEST_BYTES = 8 * 1024
-REQUEST_SECONDS = 5.0
+CONNECTION_SECONDS = 5.0
 MAX_CONNECTIONS = 64
+PLAIN = "text/plain; charset=utf-8"
 INDEX = b"peerd. The metrics are at /metrics.\n"
 
 
 class MetricsEndpoint:
+    """`start` binds, `close` ends every connection. A scrape runs on the event loop, in about 2 ms."""
+
     def __init__(self, config: MetricsConfig, metrics: Metrics) -> None:
         self._config = config
         self._metrics = metrics
         self._server: asyncio.Server | None = None
-        self._open = 0
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> str:
-        """Bind; the address as host:port, or '' when the endpoint is off. ConflictError."""
+        """Bind; the bound address as host:port, or '' when the endpoint is off.
+
+        Raises ConflictError where the address is taken, InvalidInputError where it is none.
+        """
         if not self._config.listen:
             return ""
-        host, port = parse_address(self._config.listen, "[metrics] listen")
+        where = "[metrics] listen"
+        host, port = parse_address(self._config.listen, where)
         try:
             self._server = await asyncio.start_server(self._serve, host, port, limit=MAX_REQUEST_BYTES)
+        except socket.gaierror as error:
+            raise InvalidInputError(f"{where}: no such host {host!r}: {error.strerror}") from None
         except OSError as error:
+            reason = error.strerror or error
             raise ConflictError(
-                f"[metrics] listen: {self._config.listen} cannot be bound: {error.strerror or error}"
+                f"{where}: {self._config.listen} cannot be bound ({reason}); choose another port"
             ) from None
-        bound = self._server.sockets[0].getsockname()
-        return f"{bound[0]}:{bound[1]}"
+        bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
+        return f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
 
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        if self._server is None:
+            return
+        self._server.close()
+        for writer in self._open:
+            writer.transport.abort()
+        await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+        crowded = len(self._open) >= MAX_CONNECTIONS
+        self._open.add(writer)
         try:
-            if self._open <= MAX_CONNECTIONS:
-                async with asyncio.timeout(REQUEST_SECONDS):
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(self._answer(head))
-                    await writer.drain()
-        except (TimeoutError, OSError, asyncio.IncompleteReadError):
-            pass  # the client went away or was too slow: nothing to tell it
-        except asyncio.LimitOverrunError:
-            writer.write(_response("431 Request Header Fields Too Large", b""))
-        finally:
-            self._open -= 1
-            writer.close()
-            with contextlib.suppress(OSError):
+            async with asyncio.timeout(CONNECTION_SECONDS):
+                if crowded:
+                    writer.write(_response("503 Service Unavailable", b"too many connections\n"))
+                else:
+                    writer.write(await self._answer(reader))
+                writer.close()
                 await writer.wait_closed()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            pass  # the client went away or is too slow: nobody to tell
+        finally:
+            writer.transport.abort()
+            self._open.discard(writer)
 
-    def _answer(self, head: bytes) -> bytes:
-        parts = head.split(b"\r\n", 1)[0].split(b" ")
-        if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
-            return _response("400 Bad Request", b"")
-        method, target = parts[0], parts[1].split(b"?", 1)[0]
+    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            return _response("431 Request Header Fields Too Large", b"request too large\n")
+        match head.split(b"\r\n", 1)[0].split(b" "):
+            case [method, target, (b"HTTP/1.0" | b"HTTP/1.1")] if method and target:
+                pass
+            case _:
+                return _response("400 Bad Request", b"not HTTP/1.1\n")
         if method not in (b"GET", b"HEAD"):
-            return _response("405 Method Not Allowed", b"", "Allow: GET, HEAD\r\n")
-        if target == b"/metrics":
+            return _response("405 Method Not Allowed", b"GET or HEAD\n", allow="GET, HEAD")
+        response = self._page(target.split(b"?", 1)[0])
+        return response if method == b"GET" else response[: response.index(b"\r\n\r\n") + 4]
+
+    def _page(self, path: bytes) -> bytes:
+        if path == b"/metrics":
             body = generate_latest(self._metrics.registry)
-            response = _response("200 OK", body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
-        elif target == b"/":
-            response = _response("200 OK", INDEX)
-        else:
-            response = _response("404 Not Found", b"see /metrics\n")
-        return response if method == b"GET" else response.split(b"\r\n\r\n", 1)[0] + b"\r\n\r\n"
+            return _response("200 OK", body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+        if path == b"/":
+            return _response("200 OK", INDEX)
+        return _response("404 Not Found", b"see /metrics\n")
 
 
-def _response(
-    status: str, body: bytes, extra: str = "", content_type: str = "text/plain; charset=utf-8"
-) -> bytes:
-    head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-        f"{extra}Cache-Control: no-store\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + body
+def _response(status: str, body: bytes, *, content_type: str = PLAIN, allow: str = "") -> bytes:
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+    ]
+    if allow:
+        lines.append(f"Allow: {allow}")
+    return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body

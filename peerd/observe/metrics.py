@@ -1,27 +1,34 @@
 """Prometheus metrics of one peer: a registry of its own, filled at scrape from the tally and from
-what the node says of itself (`Source`). Names are `peerd_*` with base units; every value of every
-label exists from the start, so that rates work.
+what the node says of itself (`Source`).
+
+Names are `peerd_*` with base units. Every value of every label exists from the start, so that rates
+work; only what was never measured (accuracy, loss) is absent. No label names a peer, a path or a
+packet, except the neighbours of links where the operator asked for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
+from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
     InfoMetricFamily,
+    Metric,
 )
-from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from peerd.observe.resources import StageClock
-from peerd.observe.tally import Histogram, Tally
+from peerd.observe.tally import ROUND_BUCKETS, Histogram, Tally
+from peerd.status import RoundResult
 
 STAGES = ("idle", "starting", "training", "exchanging", "evaluating", "paused", "done")
+PEER_STATES = ("unknown", "alive", "dead")
+QUEUES = ("inbox", "mix", "link", "send", "in_flight")
+CLOSED_BY = ("complete", "grace", "timeout")
 
 
 class Neighbour(NamedTuple):
@@ -42,9 +49,9 @@ class Sample(NamedTuple):
     bytes_received: int
     links_out: int
     links_in: int
-    peers: dict[str, int]
+    peers: Mapping[str, int]
     """Number of peers by state."""
-    queues: dict[str, int]
+    queues: Mapping[str, int]
     """Depth by queue: inbox, mix, link, send, in_flight."""
     round: int
     stage: str
@@ -57,8 +64,6 @@ class Sample(NamedTuple):
     trainer_rss_bytes: int
     trainer_up: bool
     trainer_restarts: int
-    rounds_closed: dict[str, int]
-    """Closed rounds of the present run by what closed them: complete, grace, timeout."""
     neighbours: tuple[Neighbour, ...] = ()
 
 
@@ -68,138 +73,151 @@ class Source(Protocol):
 
 
 class Metrics(Collector):
-    """Collects `Tally`, `StageClock` and the node's `Sample`."""
+    """Collects `Tally`, the stages, and the node's `Sample`. One for each peer, no globals."""
 
     def __init__(self, tally: Tally, source: Source) -> None:
-        self.registry = CollectorRegistry(auto_describe=False)
-        self.tally = tally
+        self._tally = tally
         self._source = source
         self.stages = StageClock()
-        self.trainer_stages: dict[str, float] = {}
-        self.round_seconds = Histogram()
-        self.exchange_seconds = Histogram()
+        """The daemon's CPU seconds; whoever sees the stages change calls `enter`."""
+        self._trainer_stages: dict[str, float] = {}
+        self._closed = dict.fromkeys(CLOSED_BY, 0)
+        self._round_seconds = Histogram(ROUND_BUCKETS)
+        self._exchange_seconds = Histogram(ROUND_BUCKETS)
+        self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
 
+    def trainer_spent(self, stage: str, cpu_seconds: float) -> None:
+        """The trainer used that much CPU for a stage."""
+        self._trainer_stages[stage] = self._trainer_stages.get(stage, 0.0) + max(cpu_seconds, 0.0)
+
+    def round_measured(self, result: RoundResult) -> None:
+        """A round is over."""
+        self._closed[result.closed_by] = self._closed.get(result.closed_by, 0) + 1
+        self._round_seconds.observe(result.round_seconds)
+        self._exchange_seconds.observe(result.exchange_seconds)
+
     def describe(self) -> Iterable[Metric]:
-        return ()  # nothing is sampled before the node is up
+        return ()  # registering must not sample: the node is not up yet
 
     def collect(self) -> Iterator[Metric]:
         sample = self._source.sample()
         yield from self._traffic(sample)
+        yield from self._links(sample)
         yield from self._delivery(sample)
         yield from self._learning(sample)
         yield from self._resources(sample)
+        yield _info("peerd_build", "The daemon.", version=sample.version)
+        mixing = {"strategy": sample.strategy, "hops": str(sample.hops)}
+        yield _info("peerd_mixing", "The mixing in force.", **mixing)
 
     def _traffic(self, sample: Sample) -> Iterator[Metric]:
-        tally = self.tally
+        packets = CounterMetricFamily(
+            "peerd_packets",
+            "Packets: sent, by what they are to this peer; received on links, before they are "
+            "looked at; delivered, those with a new message for this peer.",
+            labels=("direction", "kind"),
+        )
+        for kind, count in self._tally.sent_packets.items():
+            packets.add_metric(("sent", kind.value), count)
+        packets.add_metric(("received", "any"), self._tally.received)
+        packets.add_metric(("delivered", "any"), self._tally.delivered)
+        yield packets
         yield _counter(
-            "peerd_packets_sent", "Packets that departed, by what they are to this peer.",
-            "kind", tally.sent_packets,
-        )  # fmt: skip
-        yield _counter("peerd_packets_received", "Packets that arrived on links.", "", tally.received)
-        yield _counter(
-            "peerd_dropped", "Packets, cells, messages and fragments discarded, by reason.",
-            "reason", tally.drops,
-        )  # fmt: skip
-        yield _counter(
-            "peerd_link_bytes", "Bytes on links, cells only (TLS framing excluded).",
-            "direction", {"sent": sample.bytes_sent, "received": sample.bytes_received},
-        )  # fmt: skip
-        yield _gauge(
-            "peerd_links_up", "Links that are up.",
-            "direction", {"out": sample.links_out, "in": sample.links_in},
-        )  # fmt: skip
-        yield _gauge("peerd_peers", "Other enrolled peers, by state.", "state", sample.peers)
-        yield _gauge("peerd_queue_depth", "What waits, by queue.", "queue", sample.queues)
+            "peerd_dropped",
+            "Packets, cells, messages and fragments discarded, by reason.",
+            "reason",
+            {reason.value: count for reason, count in self._tally.drops.items()},
+        )
+
+    def _links(self, sample: Sample) -> Iterator[Metric]:
+        sizes = {"sent": sample.bytes_sent, "received": sample.bytes_received}
+        yield _counter("peerd_bytes", "Bytes of cells on links.", "direction", sizes)
+        links = {"out": sample.links_out, "in": sample.links_in}
+        yield _gauge("peerd_links", "Links that are up.", "direction", links)
+        peers = dict.fromkeys(PEER_STATES, 0) | dict(sample.peers)
+        yield _gauge("peerd_peers", "Other enrolled peers, by state.", "state", peers)
+        queues = dict.fromkeys(QUEUES, 0) | dict(sample.queues)
+        yield _gauge("peerd_queue_depth", "Packets or messages that wait.", "queue", queues)
         if sample.neighbours:
-            up = {n.name: float(n.up) for n in sample.neighbours}
-            yield _gauge("peerd_neighbour_up", "Whether the link is up (opt-in).", "neighbour", up)
-            rtt = {n.name: n.rtt_seconds for n in sample.neighbours}
-            yield _gauge("peerd_neighbour_rtt_seconds", "Round trip on the link (opt-in).", "neighbour", rtt)
+            up = {neighbour.name: neighbour.up for neighbour in sample.neighbours}
+            yield _gauge("peerd_neighbour_up", "1 while a link is up.", "neighbour", up)
+            rtt = {neighbour.name: neighbour.rtt_seconds for neighbour in sample.neighbours}
+            text = "Round trip of a link's keepalive."
+            yield _gauge("peerd_neighbour_rtt_seconds", text, "neighbour", rtt)
 
     def _delivery(self, sample: Sample) -> Iterator[Metric]:
-        tally = self.tally
-        yield _counter("peerd_messages_delivered", "Messages received for us.", "", tally.delivered)
-        yield _counter("peerd_messages_acked", "Own messages acknowledged.", "", tally.acked)
-        yield _counter("peerd_messages_resent", "Further attempts of messages.", "", tally.resent)
-        yield _counter("peerd_messages_gave_up", "Own messages given up.", "", tally.gave_up)
+        tally = self._tally
+        yield _counter(
+            "peerd_messages",
+            "Own messages: acknowledged, given up; and further attempts (resent).",
+            "outcome",
+            {"acked": tally.acked, "resent": tally.resent, "gave_up": tally.gave_up},
+        )
         unacknowledged = sample.queues.get("in_flight", 0)
-        yield _gauge("peerd_messages_unacknowledged", "Messages in flight.", "", unacknowledged)
+        text = "Own messages sent and not acknowledged yet."
+        yield _gauge("peerd_messages_unacknowledged", text, "", {"": unacknowledged})
         yield _histogram("peerd_rtt_seconds", "Departure to acknowledgement.", tally.rtt)
         yield _histogram("peerd_loop_rtt_seconds", "Round trip of loop cover.", tally.loop_rtt)
 
     def _learning(self, sample: Sample) -> Iterator[Metric]:
-        yield _gauge("peerd_round", "Current round of the run; 0 without one.", "", sample.round)
-        stage = {name: float(name == sample.stage) for name in STAGES}
-        yield _gauge("peerd_stage", "1 for the stage that the peer is in.", "stage", stage)
-        yield _counter(
-            "peerd_rounds_closed", "Closed rounds, by what closed them.", "by", sample.rounds_closed
-        )
-        yield _histogram("peerd_round_seconds", "Length of rounds.", self.round_seconds)
-        yield _histogram("peerd_exchange_seconds", "Length of exchanges.", self.exchange_seconds)
-        accuracy = {
-            model: value
-            for model, value in (
-                ("local", sample.accuracy_local),
-                ("aggregated", sample.accuracy_aggregated),
-            )
-            if value is not None
-        }
-        yield _gauge("peerd_accuracy_ratio", "On the shared test set.", "model", accuracy)
+        yield _gauge("peerd_round", "Round of the run; 0 without one.", "", {"": sample.round})
+        stages = {stage: stage == sample.stage for stage in STAGES}
+        yield _gauge("peerd_stage", "1 for the stage that goes on.", "stage", stages)
+        text = "Rounds, by what closed them."
+        yield _counter("peerd_rounds_closed", text, "by", self._closed)
+        yield _histogram("peerd_round_seconds", "Length of rounds.", self._round_seconds)
+        text = "First fragment handed to delivery until the round closed."
+        yield _histogram("peerd_exchange_seconds", text, self._exchange_seconds)
+        measured = {"local": sample.accuracy_local, "aggregated": sample.accuracy_aggregated}
+        accuracy = {model: value for model, value in measured.items() if value is not None}
+        yield _gauge("peerd_accuracy", "On the shared test set, 0 to 1.", "model", accuracy)
         if sample.train_loss is not None:
-            yield _gauge("peerd_train_loss", "Mean loss of the last training.", "", sample.train_loss)
+            loss = {"": sample.train_loss}
+            yield _gauge("peerd_train_loss", "Mean loss of the last training.", "", loss)
 
     def _resources(self, sample: Sample) -> Iterator[Metric]:
         stages = CounterMetricFamily(
             "peerd_stage_cpu_seconds", "CPU seconds by stage.", labels=("process", "stage")
         )
         daemon = dict.fromkeys(STAGES, 0.0) | self.stages.spent()
-        trainer = dict.fromkeys(STAGES, 0.0) | self.trainer_stages
+        trainer = dict.fromkeys(STAGES, 0.0) | self._trainer_stages
         for process, spent in (("daemon", daemon), ("trainer", trainer)):
-            for name, seconds in spent.items():
-                stages.add_metric((process, name), seconds)
+            for stage, seconds in spent.items():
+                stages.add_metric((process, stage), seconds)
         yield stages
-        yield _counter(
-            "peerd_process_cpu_seconds", "CPU seconds by process.", "process",
-            {"daemon": sample.daemon_cpu_seconds, "trainer": sample.trainer_cpu_seconds},
-        )  # fmt: skip
-        yield _gauge(
-            "peerd_process_resident_memory_bytes", "Resident memory by process.", "process",
-            {"daemon": sample.daemon_rss_bytes, "trainer": sample.trainer_rss_bytes},
-        )  # fmt: skip
-        yield _gauge("peerd_trainer_up", "Whether the trainer process lives.", "", sample.trainer_up)
-        yield _counter("peerd_trainer_restarts", "Trainer deaths in this run.", "", sample.trainer_restarts)
-        info = InfoMetricFamily("peerd_build", "Version of the daemon.")
-        info.add_metric((), {"version": sample.version})
-        yield info
-        mixing = InfoMetricFamily("peerd_mixing", "The mixing in force.")
-        mixing.add_metric((), {"strategy": sample.strategy, "hops": str(sample.hops)})
-        yield mixing
+        cpu = {"daemon": sample.daemon_cpu_seconds, "trainer": sample.trainer_cpu_seconds}
+        text = "User and system CPU seconds."
+        yield _counter("peerd_process_cpu_seconds", text, "process", cpu)
+        memory = {"daemon": sample.daemon_rss_bytes, "trainer": sample.trainer_rss_bytes}
+        text = "Resident memory."
+        yield _gauge("peerd_process_resident_memory_bytes", text, "process", memory)
+        text = "1 while the trainer process lives."
+        yield _gauge("peerd_trainer_up", text, "", {"": sample.trainer_up})
+        text = "Deaths of the trainer in this run after which it was started again."
+        yield _counter("peerd_trainer_restarts", text, "", {"": sample.trainer_restarts})
 
 
-def _counter(name: str, text: str, label: str, values: object) -> CounterMetricFamily:
+def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> CounterMetricFamily:
+    """`label` empty: the one value stands under an empty key."""
     family = CounterMetricFamily(name, text, labels=(label,) if label else ())
-    _fill(family, values)
+    for key, value in values.items():
+        family.add_metric((key,) if label else (), float(value))
     return family
 
 
-def _gauge(name: str, text: str, label: str, values: object) -> GaugeMetricFamily:
+def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, text, labels=(label,) if label else ())
-    _fill(family, values)
+    for key, value in values.items():
+        family.add_metric((key,) if label else (), float(value))
     return family
-
-
-def _fill(family: CounterMetricFamily | GaugeMetricFamily, values: object) -> None:
-    if isinstance(values, dict):
-        for key, value in values.items():
-            family.add_metric((str(key),), float(value))
-    elif isinstance(values, int | float):
-        family.add_metric((), float(values))
-    else:
-        raise TypeError(f"not a metric value: {values!r}")
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
     family = HistogramMetricFamily(name, text)
     family.add_metric((), histogram.cumulative(), histogram.total)
     return family
+
+
+def _info(name: str, text: str, **labels: str) -> InfoMetricFamily:
+    return InfoMetricFamily(name, text, value=labels)

@@ -1,14 +1,18 @@
-"""CPU seconds and resident memory, of this process and of a child; CPU seconds by stage."""
+"""CPU seconds and resident memory, of this process and of a child; CPU seconds by stage of a run."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import psutil
 
 
 def process_usage(pid: int | None = None) -> tuple[float, int]:
-    """(CPU seconds, resident bytes) of a process, by default this one; zeros where it is gone."""
+    """(CPU seconds, resident bytes) of a process, by default this one; zeros where it is gone.
+
+    CPU is user and system time of all threads, without children, in steps of a clock tick (10 ms).
+    """
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -19,16 +23,18 @@ def process_usage(pid: int | None = None) -> tuple[float, int]:
 
 
 class StageClock:
-    """The daemon's CPU seconds in each stage of a run, so that one sees what relaying costs when."""
+    """This process's CPU seconds by stage of a run, so that one sees what relaying costs when."""
 
-    def __init__(self, stage: str = "idle") -> None:
-        self.stage = stage
-        self._since = time.process_time()
+    def __init__(self, stage: str = "idle", cpu: Callable[[], float] = time.process_time) -> None:
+        self._stage = stage
+        self._cpu = cpu
+        self._since = cpu()
         self._spent: dict[str, float] = {}
 
     def enter(self, stage: str) -> None:
+        """What was spent since the last change is charged to the stage that ends."""
         self._charge()
-        self.stage = stage
+        self._stage = stage
 
     def spent(self) -> dict[str, float]:
         """CPU seconds by stage, up to now."""
@@ -36,6 +42,6 @@ class StageClock:
         return dict(self._spent)
 
     def _charge(self) -> None:
-        now = time.process_time()
-        self._spent[self.stage] = self._spent.get(self.stage, 0.0) + now - self._since
+        now = self._cpu()
+        self._spent[self._stage] = self._spent.get(self._stage, 0.0) + now - self._since
         self._since = now

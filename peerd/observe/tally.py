@@ -1,10 +1,12 @@
 """Counters of the hot path: plain integers, read by the metrics at scrape and by the status call.
 
-`prometheus_client` takes a lock for each increment, about a microsecond; a hop has several.
+`prometheus_client` takes a lock for each increment, about a microsecond; a hop has several. One
+increment here is about a tenth of that.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
@@ -14,6 +16,9 @@ from peerd.types import DropReason, PacketKind
 SECONDS_BUCKETS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
+"""Upper bounds for delays and round trips."""
+ROUND_BUCKETS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+"""Upper bounds for rounds and what they consist of."""
 RECENT_SAMPLES = 4096
 
 
@@ -55,13 +60,16 @@ class Tally:
         "resent",
         "rtt",
         "sent_packets",
-    )  # fmt: skip
+    )
 
     def __init__(self) -> None:
         self.sent_packets = dict.fromkeys(PacketKind, 0)
+        """Departed to a link, by kind."""
         self.drops = dict.fromkeys(DropReason, 0)
         self.received = 0
+        """Packets that arrived on links, not yet looked at."""
         self.delivered = 0
+        """Messages for this peer, each once."""
         self.acked = 0
         self.resent = 0
         self.gave_up = 0
@@ -86,8 +94,8 @@ class Tally:
         self.loop_rtt.observe(rtt)
 
     def rtt_quantile(self, q: float) -> float:
-        """Of the recent samples, by nearest rank; 0.0 while there is none."""
+        """Of the recent samples, by nearest rank, 0 <= q <= 1; 0.0 while there is none."""
         if not self.recent_rtt:
             return 0.0
         ranked = sorted(self.recent_rtt)
-        return ranked[min(int(q * len(ranked)), len(ranked) - 1)]
+        return ranked[max(math.ceil(q * len(ranked)), 1) - 1]

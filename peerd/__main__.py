@@ -1,0 +1,140 @@
+"""`peerd`: make a peer's keys, admit it to a network, run it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import msgspec
+import uvloop
+
+from peerd import __version__
+from peerd.config import PeerdConfig, load, parse_address
+from peerd.daemon import serve
+from peerd.errors import InvalidInputError, PeerdError
+from peerd.membership import Bundle, Identity, PeerState
+from peerd.observe import configure_logging
+from peerd.store import write_atomic
+
+STATE_DIR = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    help="The peer's folder: keys, bundle, replay log, run state.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="peerd")
+def cli() -> None:
+    """A peer of a network that trains a model over a mixnet.
+
+    \b
+    On a new host:
+      peerd init --state-dir /var/lib/peerd --name alice --address 192.0.2.1:9101
+      (send request.json to the network's authority: peerctl network enroll NETWORK request.json)
+      peerd join --state-dir /var/lib/peerd alice.bundle
+      peerd run  --state-dir /var/lib/peerd
+
+    Exit codes: 0 ok, 1 failure, 2 invalid input, 3 not found, 4 conflict, 5 unavailable, 6 denied.
+    """
+
+
+@cli.command()
+@STATE_DIR
+@click.option("--name", required=True, help="The peer's name in the network, e.g. alice.")
+@click.option("--address", required=True, help="host:port at which the others reach its links.")
+def init(state_dir: Path | None, name: str, address: str) -> None:
+    """Make this peer's keys and an enrolment request.
+
+    The private keys stay in the state directory, readable by you alone. The request holds public
+    keys only.
+    """
+    folder = _required(state_dir)
+    parse_address(address, "--address")
+    identity = Identity.create(folder, name, address)
+    request = folder / "request.json"
+    write_atomic(request, identity.request())
+    click.echo(f"{name} is peer {identity.peer_id.hex()}")
+    click.echo(f"Request written to {request}; have the authority enrol it:")
+    click.echo(f"    peerctl network enroll NETWORK {request.name}")
+
+
+@cli.command()
+@STATE_DIR
+@click.argument("bundle", type=click.Path(path_type=Path))
+def join(state_dir: Path | None, bundle: Path) -> None:
+    """Install the BUNDLE that the network's authority made for this peer."""
+    folder = _required(state_dir)
+    installed = Bundle.load(bundle).install(folder)
+    click.echo(f"Joined {installed.network.name} with {len(installed.roster)} peers.")
+    click.echo(f"    peerd run --state-dir {folder}")
+
+
+@cli.command()
+@STATE_DIR
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file; see the README.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Install this bundle first.")
+@click.option("--listen", help="host:port of the link listener.")
+@click.option("--metrics", help="host:port of the Prometheus endpoint; '' turns it off.")
+@click.option("--log-format", type=click.Choice(["console", "json"]))
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+def run(state_dir: Path | None, config: Path | None, bundle: Path | None, **options: Any) -> None:
+    """Run this peer until SIGTERM or Ctrl-C."""
+    settings = _override(load(config) if config else PeerdConfig(), options)
+    folder = _required(state_dir or (Path(settings.state_dir) if settings.state_dir else None))
+    if bundle is not None:
+        Bundle.load(bundle).install(folder)
+    PeerState.load(folder)  # a missing bundle is said before anything is bound
+    log = configure_logging(settings.logging)
+    uvloop.run(serve(settings, folder, log))
+
+
+def _override(settings: PeerdConfig, options: dict[str, Any]) -> PeerdConfig:
+    replace = msgspec.structs.replace
+    if options["listen"] is not None:
+        parse_address(options["listen"], "--listen")
+        settings = replace(settings, link=replace(settings.link, listen=options["listen"]))
+    if options["metrics"] is not None:
+        settings = replace(settings, metrics=replace(settings.metrics, listen=options["metrics"]))
+    if options["log_format"] is not None:
+        logging = replace(settings.logging, format=options["log_format"])
+        settings = replace(settings, logging=logging)
+    if options["log_level"] is not None:
+        settings = replace(settings, logging=replace(settings.logging, level=options["log_level"]))
+    return settings
+
+
+def _required(state_dir: Path | None) -> Path:
+    if state_dir is None:
+        raise InvalidInputError("which peer? Give --state-dir, or state_dir in the config file")
+    return state_dir
+
+
+def _fail(error: PeerdError) -> NoReturn:
+    click.echo(f"peerd: {error}", err=True)
+    sys.exit(error.exit_code)
+
+
+def main() -> None:
+    """Entry point: expected failures are one line on stderr and a stable exit code."""
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            cli()
+    except PeerdError as error:
+        _fail(error)
+    except BaseExceptionGroup as group:
+        expected, rest = group.split(PeerdError)
+        if rest is not None or expected is None:
+            raise
+        leaf: BaseException = expected
+        while isinstance(leaf, BaseExceptionGroup):
+            leaf = leaf.exceptions[0]
+        if isinstance(leaf, PeerdError):
+            _fail(leaf)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What stands before every call: the caller's role, and errors turned into gRPC statuses.
+
+Over the Unix socket the file's permissions are the guard and every caller is an admin. Over TCP the
+client certificate (verified by TLS against the network's CA) carries the role in a URI SAN,
+`peerd://operator/<role>/<name>`; a viewer may call what only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+from peerd.errors import DeniedError, PeerdError
+
+READ_ONLY = frozenset(
+    {
+        "/peerd.v1.Node/GetStatus",
+        "/peerd.v1.Mixing/Get",
+        "/peerd.v1.Peers/List",
+        "/peerd.v1.Runs/Get",
+        "/peerd.v1.Runs/Watch",
+    }
+)
+OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+"""Health and reflection: any caller that TLS let in."""
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+def check_role(method: str, transport: str, sans: list[bytes]) -> None:
+    """Raise DeniedError unless the caller may call `method`.
+
+    `transport` is gRPC's transport security type; `sans` the subject alternative names of the
+    client's certificate as gRPC reports them.
+    """
+    if transport != "ssl":  # the Unix socket: only TCP ports are opened with TLS, and all of them are
+        return
+    roles = {role for san in sans if (role := _role(san)) is not None}
+    if "admin" in roles:
+        return
+    if "viewer" in roles and (method in READ_ONLY or method.startswith(OPEN)):
+        return
+    if "viewer" in roles:
+        raise DeniedError("a viewer's certificate cannot change anything; use an admin's")
+    raise DeniedError("the client certificate is not an operator's (peerctl network operator)")
+
+
+def _role(san: bytes) -> str | None:
+    parts = san.decode("ascii", "replace").removeprefix("peerd://operator/").split("/")
+    is_operator = san.startswith(b"peerd://operator/") and len(parts) == 2
+    return parts[0] if is_operator else None
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Wraps each handler: the role first, then the call, then its errors."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None:
+            return handler
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                _unary(handler.unary_unary, method),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                _stream(handler.unary_stream, method),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        # The only others are reflection's bidirectional streams, which carry no state of ours.
+        return handler
+
+
+def _unary(behaviour: Any, method: str) -> Any:
+    async def call(request: Any, context: Context) -> Any:
+        try:
+            _check(method, context)
+            return await behaviour(request, context)
+        except PeerdError as error:
+            await _abort(context, error)
+
+    return call
+
+
+def _stream(behaviour: Any, method: str) -> Any:
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        try:
+            _check(method, context)
+            async for response in behaviour(request, context):
+                yield response
+        except PeerdError as error:
+            await _abort(context, error)
+
+    return call
+
+
+def _check(method: str, context: Context) -> None:
+    auth = context.auth_context()
+    transport = b"".join(auth.get("transport_security_type", [])).decode()
+    check_role(method, transport, list(auth.get("x509_subject_alternative_name", [])))
+
+
+async def _abort(context: Context, error: PeerdError) -> None:
+    await context.abort(grpc.StatusCode[error.grpc_status], str(error))

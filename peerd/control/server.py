@@ -1,0 +1,125 @@
+"""The gRPC server: Unix socket always, TCP with mutual TLS when asked for; health and reflection."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from peerd.config import ControlConfig, parse_address
+from peerd.control.guard import Guard
+from peerd.control.servicers import MixingServicer, NodeServicer, PeersServicer, RunsServicer
+from peerd.errors import ConflictError, InvalidInputError
+from peerd.node import Node
+from peerd.pb import (
+    mixing_pb2,
+    mixing_pb2_grpc,
+    node_pb2,
+    node_pb2_grpc,
+    peers_pb2,
+    peers_pb2_grpc,
+    runs_pb2,
+    runs_pb2_grpc,
+)
+
+MAX_REQUEST_BYTES = 64 * 1024
+UNIX_PATH_BYTES = 100
+"""Somewhat under the kernel's 108."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM bytes for the TCP endpoint: the peer's link certificate serves as server certificate."""
+
+    ca: bytes
+    certificate: bytes
+    key: bytes
+
+
+class ControlServer:
+    """Serves one node. `start` raises ConflictError or InvalidInputError with one clear line."""
+
+    def __init__(self, node: Node, config: ControlConfig, state_dir: Path, tls: TlsFiles) -> None:
+        self._config = config
+        self._tls = tls
+        self.unix_path = Path(config.unix) if config.unix else state_dir / "control.sock"
+        self._server = grpc.aio.server(
+            interceptors=(Guard(),),
+            options=[
+                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.so_reuseport", 0),
+            ],
+            maximum_concurrent_rpcs=512,
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        node_pb2_grpc.add_NodeServicer_to_server(NodeServicer(node), self._server)
+        mixing_pb2_grpc.add_MixingServicer_to_server(MixingServicer(node), self._server)
+        peers_pb2_grpc.add_PeersServicer_to_server(PeersServicer(node), self._server)
+        runs_pb2_grpc.add_RunsServicer_to_server(RunsServicer(node), self._server)
+        services = [
+            pb.DESCRIPTOR.services_by_name[name].full_name
+            for pb, name in (
+                (node_pb2, "Node"),
+                (mixing_pb2, "Mixing"),
+                (peers_pb2, "Peers"),
+                (runs_pb2, "Runs"),
+            )
+        ]
+        reflection.enable_server_reflection(
+            [*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+        )
+        self._services = ["", *services]
+        self.tcp_port: int | None = None
+
+    async def start(self) -> None:
+        """Bind and serve; health says SERVING when this returns."""
+        self._bind_unix()
+        if self._config.listen:
+            self._bind_tcp()
+        await self._server.start()
+        for service in self._services:
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace: float = 1.0) -> None:
+        """Say NOT_SERVING, let calls end for `grace` seconds, then close."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)
+        self.unix_path.unlink(missing_ok=True)
+
+    def _bind_unix(self) -> None:
+        path = self.unix_path
+        if len(os.fsencode(path)) > UNIX_PATH_BYTES:
+            raise InvalidInputError(
+                f"control socket {path}: a Unix socket path has at most {UNIX_PATH_BYTES} bytes; "
+                "set [control] unix to a shorter one"
+            )
+        if not path.parent.is_dir():
+            raise InvalidInputError(f"control socket {path}: {path.parent} is not a folder")
+        mask = os.umask(0o177)  # the socket is the guard: it is never open to others, not for a moment
+        try:
+            self._server.add_insecure_port(f"unix:{path}")
+        except RuntimeError:
+            raise ConflictError(f"control socket {path} cannot be bound; is it in use?") from None
+        finally:
+            os.umask(mask)
+
+    def _bind_tcp(self) -> None:
+        host, port = parse_address(self._config.listen, "[control] listen")
+        credentials = grpc.ssl_server_credentials(
+            [(self._tls.key, self._tls.certificate)],
+            root_certificates=self._tls.ca,
+            require_client_auth=True,
+        )
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            self.tcp_port = self._server.add_secure_port(address, credentials)
+        except RuntimeError:
+            raise ConflictError(
+                f"[control] listen: {self._config.listen} cannot be bound; is the port in use?"
+            ) from None

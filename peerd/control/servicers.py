@@ -1,0 +1,112 @@
+"""The four servicers: proto in, a call on the node, proto out. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import grpc.aio
+import msgspec
+
+from peerd.config import convert
+from peerd.node import Node
+from peerd.pb import (
+    mixing_pb2,
+    mixing_pb2_grpc,
+    node_pb2,
+    node_pb2_grpc,
+    peers_pb2,
+    peers_pb2_grpc,
+    runs_pb2,
+    runs_pb2_grpc,
+)
+from peerd.types import RunSpec
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+def _fields(snapshot: msgspec.Struct) -> dict[str, Any]:
+    """A snapshot as keyword arguments of the message whose fields have the same names."""
+    fields = msgspec.to_builtins(snapshot)
+    if not isinstance(fields, dict):
+        raise TypeError("a snapshot is a struct with named fields")
+    return fields
+
+
+def spec_of(message: runs_pb2.RunSpec) -> RunSpec:
+    """Validate a run's spec. Raises InvalidInputError that names the field and what is allowed."""
+    raw = {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
+    return convert(raw, RunSpec, "run spec")
+
+
+class NodeServicer(node_pb2_grpc.NodeServicer):
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def GetStatus(  # noqa: N802
+        self, request: node_pb2.GetStatusRequest, context: Context
+    ) -> node_pb2.NodeStatus:
+        return node_pb2.NodeStatus(**_fields(self._node.status()))
+
+
+class MixingServicer(mixing_pb2_grpc.MixingServicer):
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def Get(  # noqa: N802
+        self, request: mixing_pb2.GetMixingRequest, context: Context
+    ) -> mixing_pb2.MixingConfig:
+        return mixing_pb2.MixingConfig(**_fields(self._node.mixing))
+
+    async def Update(  # noqa: N802
+        self, request: mixing_pb2.UpdateMixingRequest, context: Context
+    ) -> mixing_pb2.MixingConfig:
+        changes = {field.name: value for field, value in request.ListFields()}
+        return mixing_pb2.MixingConfig(**_fields(self._node.set_mixing(changes)))
+
+
+class PeersServicer(peers_pb2_grpc.PeersServicer):
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def List(  # noqa: N802
+        self, request: peers_pb2.ListPeersRequest, context: Context
+    ) -> peers_pb2.ListPeersResponse:
+        peers = [peers_pb2.Peer(**_fields(peer)) for peer in self._node.peers()]
+        return peers_pb2.ListPeersResponse(peers=peers)
+
+
+class RunsServicer(runs_pb2_grpc.RunsServicer):
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def Start(  # noqa: N802
+        self, request: runs_pb2.StartRunRequest, context: Context
+    ) -> runs_pb2.RunStatus:
+        return runs_pb2.RunStatus(**_fields(self._node.start_run(spec_of(request.spec))))
+
+    async def Stop(  # noqa: N802
+        self, request: runs_pb2.StopRunRequest, context: Context
+    ) -> runs_pb2.RunStatus:
+        return runs_pb2.RunStatus(**_fields(await self._node.stop_run()))
+
+    async def Pause(  # noqa: N802
+        self, request: runs_pb2.PauseRunRequest, context: Context
+    ) -> runs_pb2.RunStatus:
+        return runs_pb2.RunStatus(**_fields(self._node.pause_run()))
+
+    async def Resume(  # noqa: N802
+        self, request: runs_pb2.ResumeRunRequest, context: Context
+    ) -> runs_pb2.RunStatus:
+        return runs_pb2.RunStatus(**_fields(self._node.resume_run()))
+
+    async def Get(  # noqa: N802
+        self, request: runs_pb2.GetRunRequest, context: Context
+    ) -> runs_pb2.RunStatus:
+        return runs_pb2.RunStatus(**_fields(self._node.run_status()))
+
+    async def Watch(  # noqa: N802
+        self, request: runs_pb2.WatchRunRequest, context: Context
+    ) -> AsyncIterator[runs_pb2.RunStatus]:
+        async for status in self._node.watch_run():
+            yield runs_pb2.RunStatus(**_fields(status))

@@ -1,0 +1,327 @@
+"""The daemon's side of the trainer process: starts it, gives it one job at a time, notices its end.
+
+Whatever happens to the trainer (killed, out of memory, hung, stopped), the daemon sees `TrainerDied` and
+goes on relaying; starting it again is the caller's decision. The other way round, the trainer ends when
+its end of the socket closes, so none outlives its daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+import numpy as np
+
+import peerd
+from peerd.config import TrainingConfig
+from peerd.errors import InvalidInputError, UnavailableError
+from peerd.trainerproto import (
+    MAX_LINE,
+    Begin,
+    Evaluate,
+    Evaluated,
+    Failed,
+    FromTrainer,
+    Progress,
+    Ready,
+    ToTrainer,
+    Train,
+    Trained,
+    Vector,
+    create_memory,
+    decode_from_trainer,
+    encode,
+    map_memory,
+)
+from peerd.types import RunSpec
+
+TrainerState = Literal["off", "starting", "idle", "busy", "dead"]
+
+LOG_LINES = 200
+"""Of one process's standard error that are passed on; the rest is read and thrown away."""
+LOG_LINE_CHARS = 500
+
+
+class TrainerDied(UnavailableError):
+    """The process ended, hung, or spoke nonsense. Starting it again may help."""
+
+
+class TaskError(InvalidInputError):
+    """The trainer says that the task cannot go on: bad data, diverged. Starting it again won't help."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainerReady:
+    parameters: int
+    initial: Vector
+    """Shape (parameters,); the same on every peer of the run."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainResult:
+    update: Vector
+    """The trained model, shape (parameters,), finite."""
+    loss: float
+    accuracy: float
+    """Of that model, on the shared test set."""
+    samples: int
+    cpu_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvalResult:
+    accuracy: float
+    samples: int
+    cpu_seconds: float
+    seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class _Child:
+    """One process with its end of everything."""
+
+    process: Process
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    memory: int
+    tasks: list[asyncio.Task[None]]
+    model: Vector | None = None
+    update: Vector | None = None
+    cpu_seconds: float = 0.0
+    last_words: str = ""
+
+
+Reply = TypeVar("Reply", Ready, Trained, Evaluated)
+
+
+class TrainerClient:
+    """Calls must not overlap. Every call may raise TrainerDied; when cancelled, it ends the process."""
+
+    def __init__(self, config: TrainingConfig, log: Callable[[str], None] = lambda line: None) -> None:
+        self._config = config
+        self._log = log
+        self._child: _Child | None = None
+        self._ended_cpu_seconds = 0.0
+        self.state: TrainerState = "off"
+        self.rss_bytes = 0
+        """Peak of any of its processes, as last reported."""
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._child is None else self._child.process.pid
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all its processes so far, as last reported."""
+        return self._ended_cpu_seconds + (self._child.cpu_seconds if self._child else 0.0)
+
+    # -- calls ----------------------------------------------------------------
+
+    async def start(self, spec: RunSpec, shard: int, shards: int) -> TrainerReady:
+        """A new process, the earlier one ended. It takes part `shard` of `shards` of the data.
+
+        Raises TaskError when the data cannot be used.
+        """
+        await self.close()
+        self.state = "starting"
+        try:
+            child = await self._spawn()
+        except OSError as error:
+            self.state = "dead"
+            raise TrainerDied(f"the trainer process could not be started: {error}") from None
+        begin = Begin(
+            spec=spec,
+            shard=shard,
+            shards=shards,
+            threads=self._config.threads,
+            nice=self._config.nice,
+        )
+        ready = await self._ask(child, begin, Ready, self._config.start_timeout_seconds)
+        try:
+            child.model, child.update = map_memory(child.memory, ready.parameters)
+        except (ValueError, OSError) as error:
+            raise await self._died(child, str(error)) from None
+        return TrainerReady(ready.parameters, child.update.copy())
+
+    async def train(self, round: int, vector: Vector) -> TrainResult:
+        """One round of training that begins with `vector`. Raises TaskError when it diverges."""
+        child = self._idle_child(vector)
+        reply = await self._ask(child, Train(round=round), Trained)
+        update = child.update.copy() if child.update is not None else vector
+        return TrainResult(
+            update, reply.loss, reply.accuracy, reply.samples, reply.cpu_seconds, reply.seconds
+        )
+
+    async def evaluate(self, vector: Vector, test_samples: int) -> EvalResult:
+        """Accuracy of `vector` on that many of the shared test samples; 0: on all."""
+        child = self._idle_child(vector)
+        reply = await self._ask(child, Evaluate(samples=test_samples), Evaluated)
+        return EvalResult(reply.accuracy, reply.samples, reply.cpu_seconds, reply.seconds)
+
+    async def close(self) -> None:
+        """End the process; it has nothing to save. Idempotent."""
+        child, self._child = self._child, None
+        self.state = "off"
+        if child is not None:
+            await self._end(child)
+
+    # -- process --------------------------------------------------------------
+
+    async def _spawn(self) -> _Child:
+        """Descriptors that the child inherits are named on its command line; ours stay ours."""
+        memory = create_memory()
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-P",  # the working directory is not a place to import from
+                    "-m",
+                    "peerd.training",
+                    str(theirs.fileno()),
+                    str(memory),
+                    stdin=DEVNULL,
+                    stdout=DEVNULL,
+                    stderr=PIPE,
+                    pass_fds=(theirs.fileno(), memory),
+                    env=_environment(self._config.threads),
+                )
+            reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE)
+        except BaseException:
+            os.close(memory)
+            ours.close()
+            raise
+        child = _Child(process, reader, writer, memory, [])
+        child.tasks.append(asyncio.create_task(self._read_log(child), name="trainer-log"))
+        child.tasks.append(asyncio.create_task(self._watch(child), name="trainer-watch"))
+        self._child = child
+        return child
+
+    async def _watch(self, child: _Child) -> None:
+        """A trainer that dies between two jobs is noticed at once, not at the next job."""
+        await child.process.wait()
+        if self._child is child:
+            self.state = "dead"
+
+    async def _read_log(self, child: _Child) -> None:
+        stream = child.process.stderr
+        lines, rest = 0, b""
+        while stream is not None and (chunk := await stream.read(4096)):
+            *complete, rest = (rest + chunk).split(b"\n")
+            for line in complete:
+                text = line.decode("utf-8", "replace").rstrip()[:LOG_LINE_CHARS]
+                child.last_words = text or child.last_words
+                lines += 1
+                if text and lines <= LOG_LINES:
+                    self._log(text)
+            rest = rest[: 4 * LOG_LINE_CHARS]
+
+    async def _end(self, child: _Child) -> None:
+        """Kill, reap, and let go of everything. The mapped memory goes with its last view."""
+        self._ended_cpu_seconds += child.cpu_seconds
+        child.cpu_seconds = 0.0
+        with contextlib.suppress(ProcessLookupError):
+            child.process.kill()
+        try:
+            await child.process.wait()
+            await asyncio.gather(*child.tasks)
+        finally:
+            child.writer.close()
+            os.close(child.memory)
+
+    async def _died(self, child: _Child, reason: str = "") -> TrainerDied:
+        """The error to raise, after the process is surely gone."""
+        if self._child is child:
+            self._child = None
+            await self._end(child)
+        self.state = "dead"
+        return TrainerDied(f"the trainer process died: {reason or _obituary(child)}")
+
+    # -- talk -----------------------------------------------------------------
+
+    def _idle_child(self, vector: Vector) -> _Child:
+        child = self._child
+        if child is None or self.state == "dead" or child.model is None:
+            self.state = "dead" if self.state == "dead" else "off"
+            raise TrainerDied("the trainer process is not running")
+        if self.state != "idle":
+            raise RuntimeError("the trainer does one job at a time")
+        if vector.shape != child.model.shape:
+            raise ValueError(f"the model has shape {child.model.shape}, not {vector.shape}")
+        child.model[:] = vector
+        return child
+
+    async def _ask(
+        self, child: _Child, message: ToTrainer, kind: type[Reply], timeout: float | None = None
+    ) -> Reply:
+        """Send, and wait for the answer. `timeout`: seconds for all of it; without, the process may take
+        long as long as it keeps reporting progress."""
+        if self.state != "starting":
+            self.state = "busy"
+        try:
+            async with asyncio.timeout(timeout):
+                child.writer.write(encode(message))
+                reply = await self._next(child)
+                while isinstance(reply, Progress):
+                    reply = await self._next(child)
+        except TimeoutError:
+            seconds = timeout or self._config.hang_timeout_seconds
+            raise await self._died(child, f"no answer for {seconds:g} seconds") from None
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise await self._died(child) from None
+        except (asyncio.LimitOverrunError, msgspec.DecodeError) as error:
+            raise await self._died(child, f"it spoke nonsense: {error}") from None
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                child.process.kill()
+            raise
+        if isinstance(reply, Failed):
+            await self.close()
+            raise TaskError(reply.reason)
+        if not isinstance(reply, kind):
+            raise await self._died(child, f"it answered {type(reply).__name__}")
+        self.state = "idle"
+        return reply
+
+    async def _next(self, child: _Child) -> FromTrainer:
+        async with asyncio.timeout(self._config.hang_timeout_seconds):
+            line = await child.reader.readuntil(b"\n")
+        message = decode_from_trainer(line)
+        child.cpu_seconds = message.cpu_seconds
+        self.rss_bytes = max(self.rss_bytes, message.rss_bytes)
+        return message
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Ours, with the thread pools bounded before any library starts one, and peerd importable also
+    where it runs from a source tree."""
+    house = str(Path(peerd.__file__).parent.parent)
+    paths = [house, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+    }
+
+
+def _obituary(child: _Child) -> str:
+    """How it ended, with the last line it wrote to standard error, which often says why."""
+    code = child.process.returncode
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return f"killed by {signal.Signals(-code).name}"
+        return f"killed by signal {-code}"
+    return f"exit code {code}" + (f": {child.last_words}" if child.last_words else "")

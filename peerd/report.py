@@ -1,0 +1,160 @@
+"""What a node says of itself: the snapshots of the control API and the sample of a scrape."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from peerd import __version__
+from peerd.clock import monotonic
+from peerd.config import MixingConfig
+from peerd.learning import Run
+from peerd.link import LinkTable
+from peerd.membership import PeerState, View
+from peerd.observe import Neighbour, Sample, Tally, process_usage
+from peerd.relay import Mixnet
+from peerd.status import NodeStatus, PeerStatus, TrafficStatus, TrainerStatus
+
+TRAINER_ALIVE = ("starting", "idle", "busy")
+
+
+class Addresses(Protocol):
+    """Where the daemon listens, once it is known."""
+
+    link_address: str
+    metrics_address: str
+
+
+class Report:
+    """Reads the parts of a node; changes nothing."""
+
+    def __init__(
+        self,
+        state: PeerState,
+        view: View,
+        links: LinkTable,
+        mixnet: Mixnet,
+        tally: Tally,
+        addresses: Addresses,
+        neighbour_labels: bool,
+    ) -> None:
+        self._state = state
+        self._view = view
+        self._links = links
+        self._mixnet = mixnet
+        self._tally = tally
+        self._addresses = addresses
+        self._neighbour_labels = neighbour_labels
+        self._started = monotonic()
+
+    def status(self, mixing: MixingConfig, run: Run | None) -> NodeStatus:
+        """For `peerctl status`."""
+        training = None if run is None else run.status()
+        cpu, rss = process_usage()
+        return NodeStatus(
+            name=self._state.name,
+            peer_id=self._state.peer_id.hex(),
+            version=__version__,
+            network=self._state.network.name,
+            uptime_seconds=monotonic() - self._started,
+            link_address=self._addresses.link_address,
+            metrics_address=self._addresses.metrics_address,
+            peers_enrolled=len(self._view.peers()),
+            peers_alive=len(self._view.alive()),
+            strategy=mixing.strategy,
+            hops=mixing.hops,
+            run_id="" if training is None else training.spec.run_id,
+            run_state="" if training is None else training.state,
+            round=0 if training is None else training.round,
+            stage="idle" if training is None else training.stage,
+            trainer=TrainerStatus() if run is None else run.trainer_status(),
+            traffic=self._traffic(),
+            cpu_seconds=cpu,
+            rss_bytes=rss,
+        )
+
+    def _traffic(self) -> TrafficStatus:
+        tally = self._tally
+        return TrafficStatus(
+            packets={kind.value: count for kind, count in tally.sent_packets.items()},
+            dropped={reason.value: count for reason, count in tally.drops.items() if count},
+            resent=tally.resent,
+            gave_up=tally.gave_up,
+            acked=tally.acked,
+            delivered=tally.delivered,
+            in_flight=self._mixnet.delivery.in_flight,
+            queued=self._mixnet.delivery.queued,
+            bytes_sent=self._links.bytes_sent,
+            bytes_received=self._links.bytes_received,
+            rtt_p50_seconds=tally.rtt_quantile(0.5),
+            rtt_p95_seconds=tally.rtt_quantile(0.95),
+            rtt_samples=list(tally.recent_rtt),
+        )
+
+    def peers(self) -> list[PeerStatus]:
+        """For `peerctl peers`: every other enrolled peer."""
+        now = monotonic()
+        rows = []
+        for peer in self._view.peers():
+            descriptor = self._view.descriptor(peer)
+            if descriptor is None:
+                continue
+            state, since = self._view.state(peer)
+            link = self._links.snapshot(peer)
+            rows.append(
+                PeerStatus(
+                    name=descriptor.name,
+                    peer_id=peer.hex(),
+                    address=descriptor.address,
+                    state=state,
+                    since_seconds=now - since,
+                    outbound=link.outbound,
+                    inbound=link.inbound,
+                    link_rtt_seconds=link.rtt_seconds or 0.0,
+                    queue_depth=link.queue_depth,
+                )
+            )
+        return rows
+
+    def sample(self, mixing: MixingConfig, run: Run | None) -> Sample:
+        """For the metrics, at each scrape."""
+        cpu, rss = process_usage()
+        training = None if run is None else run.status()
+        trainer = TrainerStatus() if run is None else run.trainer_status()
+        states = [self._view.state(peer)[0] for peer in self._view.peers()]
+        links_out, links_in = self._links.links_up
+        last = training.results[-1] if training is not None and training.results else None
+        delivery = self._mixnet.delivery
+        return Sample(
+            version=__version__,
+            strategy=mixing.strategy,
+            hops=mixing.hops,
+            bytes_sent=self._links.bytes_sent,
+            bytes_received=self._links.bytes_received,
+            links_out=links_out,
+            links_in=links_in,
+            peers={state: states.count(state) for state in ("unknown", "alive", "dead")},
+            queues={
+                "inbox": self._mixnet.inbox_depth,
+                "mix": self._mixnet.mix_depth,
+                "link": self._links.queue_depth,
+                "send": delivery.queued,
+                "in_flight": delivery.in_flight,
+            },
+            round=0 if training is None else training.round,
+            stage="idle" if training is None else training.stage,
+            accuracy_local=None if last is None else last.accuracy_local,
+            accuracy_aggregated=None if last is None else last.accuracy,
+            train_loss=None if last is None else last.train_loss,
+            daemon_cpu_seconds=cpu,
+            daemon_rss_bytes=rss,
+            trainer_cpu_seconds=trainer.cpu_seconds,
+            trainer_rss_bytes=trainer.rss_bytes,
+            trainer_up=trainer.state in TRAINER_ALIVE,
+            trainer_restarts=trainer.restarts,
+            neighbours=self._neighbours() if self._neighbour_labels else (),
+        )
+
+    def _neighbours(self) -> tuple[Neighbour, ...]:
+        return tuple(
+            Neighbour(peer.name, peer.outbound == "up", peer.link_rtt_seconds) for peer in self.peers()
+        )

@@ -1,0 +1,140 @@
+"""What the daemon and its trainer process say to each other, and the memory that they share.
+
+Small typed messages travel as JSON lines over a socket pair. Model vectors never do: they lie in an
+anonymous file that both processes map, one slot for each direction, so that nothing is copied through a
+pipe and nothing is left behind, however either process ends.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from peerd.types import RunSpec
+
+Vector = NDArray[np.float32]
+
+MAX_LINE = 64 * 1024
+"""Bytes of a message, its newline included."""
+MAX_PARAMETERS = 2**28
+"""Floats of a model: 1 GiB for each slot."""
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+    pass
+
+
+class Begin(_Message, frozen=True, kw_only=True):
+    """First message to the trainer: build the model, load the data, answer `Ready`."""
+
+    spec: RunSpec
+    shard: int
+    shards: int
+    threads: int
+    nice: int
+
+
+class Train(_Message, frozen=True, kw_only=True):
+    """Train the model of slot 0 for one round, leave it in slot 1, answer `Trained`."""
+
+    round: int
+
+
+class Evaluate(_Message, frozen=True, kw_only=True):
+    """Measure the model of slot 0 on `samples` test samples (0: all), answer `Evaluated`."""
+
+    samples: int
+
+
+class _Report(_Message, frozen=True, kw_only=True):
+    """All that the trainer says carries what it has used so far, since `kill -9` leaves no time."""
+
+    cpu_seconds: float
+    rss_bytes: int
+    """Peak."""
+
+
+class Ready(_Report, frozen=True, kw_only=True):
+    """The shared memory now has its size; the initial model lies in slot 1."""
+
+    parameters: int
+
+
+class Progress(_Report, frozen=True, kw_only=True):
+    """Still alive and working."""
+
+
+class Trained(_Report, frozen=True, kw_only=True):
+    loss: float
+    """Mean over the last epoch."""
+    accuracy: float
+    """Of the trained model on the shared test set."""
+    samples: int
+    seconds: float
+
+
+class Evaluated(_Report, frozen=True, kw_only=True):
+    accuracy: float
+    samples: int
+    seconds: float
+
+
+class Failed(_Report, frozen=True, kw_only=True):
+    """The task cannot go on, and would fail in the same way again: one line for the user."""
+
+    reason: str
+
+
+ToTrainer = Begin | Train | Evaluate
+FromTrainer = Ready | Progress | Trained | Evaluated | Failed
+
+_to_trainer = msgspec.json.Decoder(ToTrainer)
+_from_trainer = msgspec.json.Decoder(FromTrainer)
+
+
+def encode(message: ToTrainer | FromTrainer) -> bytes:
+    """One line, newline included."""
+    return msgspec.json.encode(message) + b"\n"
+
+
+def decode_to_trainer(line: bytes) -> ToTrainer:
+    """Raises msgspec.DecodeError."""
+    return _to_trainer.decode(line)
+
+
+def decode_from_trainer(line: bytes) -> FromTrainer:
+    """Raises msgspec.DecodeError."""
+    return _from_trainer.decode(line)
+
+
+def create_memory() -> int:
+    """An empty file without a name, as a descriptor to be handed to the trainer."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("peerd-model")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def size_memory(fd: int, parameters: int) -> None:
+    os.ftruncate(fd, _memory_bytes(parameters))
+
+
+def map_memory(fd: int, parameters: int) -> tuple[Vector, Vector]:
+    """Both slots, shape (parameters,): the model going in, the model coming out.
+
+    Raises ValueError when the file has another size: touching pages beyond its end would be fatal.
+    """
+    if not 0 < parameters <= MAX_PARAMETERS or os.fstat(fd).st_size != _memory_bytes(parameters):
+        raise ValueError(f"the shared memory does not hold two models of {parameters} floats")
+    shared = mmap.mmap(fd, _memory_bytes(parameters))
+    slots = np.frombuffer(shared, np.float32).reshape(2, parameters)
+    return slots[0], slots[1]
+
+
+def _memory_bytes(parameters: int) -> int:
+    return 2 * parameters * np.dtype(np.float32).itemsize

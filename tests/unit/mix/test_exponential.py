@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from peerd.mix import draw_exponential
+from peerd.mix.exponential import Exponential
+from peerd.types import DropReason
+
+
+def test_each_packet_leaves_after_the_delay_that_was_asked_for(make, drive) -> None:
+    mix = Exponential(limit=10)
+    for delay in (0.3, 0.1, 0.2):
+        assert mix.push(make(delay), 100.0) is None
+    assert mix.due(100.05) == []
+    left = [(moment, item.delay) for moment, item in drive(mix, 200.0)]
+    assert left == [(100.1, 0.1), (100.2, 0.2), (100.3, 0.3)]
+    assert len(mix) == 0
+    assert mix.next_deadline() is None
+
+
+def test_equal_departure_times_never_compare_packets(make) -> None:
+    mix = Exponential(limit=2000)
+    items = [make(0.5) for _ in range(1000)]
+    for item in items:
+        mix.push(item, 0.0)
+    assert mix.due(0.5) == items
+
+
+def test_a_late_wake_up_releases_what_is_due_in_departure_order(make) -> None:
+    mix = Exponential(limit=100)
+    rng = random.Random(4)
+    for _ in range(50):
+        mix.push(make(rng.random()), 0.0)
+    late = mix.due(0.5)
+    assert [item.delay for item in late] == sorted(item.delay for item in late)
+    assert all(item.delay <= 0.5 for item in late)
+    assert len(late) + len(mix) == 50
+
+
+def test_the_limit_bounds_the_heap(make) -> None:
+    mix = Exponential(limit=3)
+    assert [mix.push(make(1.0), 0.0) for _ in range(4)] == [None] * 3 + [DropReason.MIX_QUEUE_FULL]
+    assert len(mix) == 3
+    assert len(mix.due(1.0)) == 3
+    assert mix.push(make(1.0), 1.0) is None
+
+
+def test_drain_gives_what_remains_of_each_delay(make) -> None:
+    mix = Exponential(limit=10)
+    for delay in (0.5, 0.1, 0.3):
+        mix.push(make(delay), 10.0)
+    held = mix.drain(10.2)
+    assert [item.delay for item in held] == pytest.approx([0.0, 0.1, 0.3])
+    assert len(mix) == 0
+    assert mix.next_deadline() is None
+
+
+def test_order_is_destroyed_as_an_m_m_infinity_queue_does_it(make) -> None:
+    """Of the packets inside, each is the next to leave with the same probability: no memory."""
+    rng = random.Random(5)
+    ranks: list[int] = []
+    for _ in range(3000):
+        mix = Exponential(limit=100)
+        items = [make(draw_exponential(rng, 1.0) + 1.0 - i * 0.1) for i in range(10)]
+        for i, item in enumerate(items):  # came at different times, all inside at 1.0
+            mix.push(item, i * 0.1)
+        first = next(d for d in mix.due(mix.next_deadline() or 0.0))
+        ranks.append(items.index(first))
+    counts = [ranks.count(i) for i in range(10)]
+    assert stats.chisquare(counts).pvalue > 0.01
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 10.0), st.floats(0.0, 5.0)), max_size=60))
+def test_nothing_is_lost_early_or_out_of_order(arrivals: list[tuple[float, float]]) -> None:
+    from peerd.mix import Queued
+    from peerd.types import PacketKind, PeerId
+
+    mix = Exponential(limit=60)
+    out: list[tuple[float, Queued]] = []
+
+    def wake(now: float) -> None:
+        out.extend((now, item) for item in mix.due(now))  # type: ignore[misc]
+
+    for number, (moment, delay) in enumerate(sorted(arrivals)):
+        while (deadline := mix.next_deadline()) is not None and deadline <= moment:
+            wake(deadline)
+        item = Queued(b"", PeerId(bytes(16)), PacketKind.OWN, delay, number)
+        assert mix.push(item, moment) is None
+    while (deadline := mix.next_deadline()) is not None:
+        wake(deadline)
+    assert sorted(item.token for _, item in out) == list(range(len(arrivals)))  # type: ignore[type-var]
+    assert all(moment == item.arrived + item.delay for moment, item in out)
+    assert [moment for moment, _ in out] == sorted(moment for moment, _ in out)
