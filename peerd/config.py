@@ -65,7 +65,8 @@ class DeliveryConfig(_Slice, frozen=True, kw_only=True):
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 10
     initial_timeout_seconds: Seconds = 3.0
     """Retransmission timeout before a round trip was measured, beyond the path's known delays."""
-    min_timeout_seconds: Seconds = 0.5
+    min_timeout_seconds: Seconds = 1.0
+    """RFC 6298, 2.4. Below it, the burst after training alone would cause spurious resends."""
     max_timeout_seconds: Seconds = 30.0
     dedup_limit: Annotated[int, Meta(ge=1024, le=10_000_000)] = 200_000
     """Message ids that the recipient remembers."""

@@ -23,7 +23,7 @@ from peerd.errors import ConflictError, InvalidInputError, NotFoundError
 from peerd.learning import Fragment, Rejected, Run, check_task, decode_payload
 from peerd.link import LinkTable
 from peerd.membership import Change, PeerState, View, client_ssl_context, server_ssl_context
-from peerd.observe import Metrics, Sample, Tally, process_usage
+from peerd.observe import Metrics, Sample, Tally
 from peerd.relay import Mixnet, Pump
 from peerd.report import Report
 from peerd.sphinx import Geometry, MixKey, ReplayFilter

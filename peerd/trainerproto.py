@@ -51,12 +51,18 @@ class Evaluate(_Message, frozen=True, kw_only=True):
     samples: int
 
 
-class _Report(_Message, frozen=True, kw_only=True):
-    """All that the trainer says carries what it has used so far, since `kill -9` leaves no time."""
+class Usage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of the trainer process so far."""
 
     cpu_seconds: float
     rss_bytes: int
     """Peak."""
+
+
+class _Report(_Message, frozen=True, kw_only=True):
+    """All that the trainer says carries its usage: after `kill -9` it is too late to ask."""
+
+    usage: Usage
 
 
 class Ready(_Report, frozen=True, kw_only=True):
@@ -93,8 +99,8 @@ class Failed(_Report, frozen=True, kw_only=True):
 ToTrainer = Begin | Train | Evaluate
 FromTrainer = Ready | Progress | Trained | Evaluated | Failed
 
-_to_trainer = msgspec.json.Decoder(ToTrainer)
-_from_trainer = msgspec.json.Decoder(FromTrainer)
+_to_trainer: msgspec.json.Decoder[ToTrainer] = msgspec.json.Decoder(ToTrainer)
+_from_trainer: msgspec.json.Decoder[FromTrainer] = msgspec.json.Decoder(FromTrainer)
 
 
 def encode(message: ToTrainer | FromTrainer) -> bytes:

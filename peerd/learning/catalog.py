@@ -20,7 +20,22 @@ class TaskDefaults(TypedDict):
     learning_rate: float
 
 
-DEFAULTS: dict[str, TaskDefaults] = {}
+DEFAULTS: dict[str, TaskDefaults] = {
+    "digits-cnn": {
+        "samples_per_round": 0,
+        "test_samples": 0,
+        "batch_size": 32,
+        "local_epochs": 5,
+        "learning_rate": 3e-3,
+    },
+    "mnist-cnn": {
+        "samples_per_round": 4000,
+        "test_samples": 1000,
+        "batch_size": 32,
+        "local_epochs": 1,
+        "learning_rate": 5e-3,
+    },
+}
 """For six peers and five rounds; measured in peerd/training/README.md."""
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
-import numpy as np
 
 import peerd
 from peerd.config import TrainingConfig
@@ -47,12 +46,14 @@ from peerd.types import RunSpec
 
 TrainerState = Literal["off", "starting", "idle", "busy", "dead"]
 
+EXIT_SECONDS = 5.0
+"""For a process that is ending anyway."""
 LOG_LINES = 200
 """Of one process's standard error that are passed on; the rest is read and thrown away."""
-LOG_LINE_CHARS = 500
+LOG_LINE_BYTES = 500
 
 
-class TrainerDied(UnavailableError):
+class TrainerDied(UnavailableError):  # noqa: N818 - it is what happened, as in the state
     """The process ended, hung, or spoke nonsense. Starting it again may help."""
 
 
@@ -147,7 +148,11 @@ class TrainerClient:
             threads=self._config.threads,
             nice=self._config.nice,
         )
-        ready = await self._ask(child, begin, Ready, self._config.start_timeout_seconds)
+        try:
+            async with asyncio.timeout(self._config.start_timeout_seconds):
+                ready = await self._ask(child, begin, Ready)
+        except TimeoutError:
+            raise await self._died(child, "it took too long to start") from None
         try:
             child.model, child.update = map_memory(child.memory, ready.parameters)
         except (ValueError, OSError) as error:
@@ -160,14 +165,14 @@ class TrainerClient:
         reply = await self._ask(child, Train(round=round), Trained)
         update = child.update.copy() if child.update is not None else vector
         return TrainResult(
-            update, reply.loss, reply.accuracy, reply.samples, reply.cpu_seconds, reply.seconds
+            update, reply.loss, reply.accuracy, reply.samples, reply.usage.cpu_seconds, reply.seconds
         )
 
     async def evaluate(self, vector: Vector, test_samples: int) -> EvalResult:
         """Accuracy of `vector` on that many of the shared test samples; 0: on all."""
         child = self._idle_child(vector)
         reply = await self._ask(child, Evaluate(samples=test_samples), Evaluated)
-        return EvalResult(reply.accuracy, reply.samples, reply.cpu_seconds, reply.seconds)
+        return EvalResult(reply.accuracy, reply.samples, reply.usage.cpu_seconds, reply.seconds)
 
     async def close(self) -> None:
         """End the process; it has nothing to save. Idempotent."""
@@ -196,6 +201,7 @@ class TrainerClient:
                     stderr=PIPE,
                     pass_fds=(theirs.fileno(), memory),
                     env=_environment(self._config.threads),
+                    start_new_session=True,  # Ctrl-C on a terminal is for the daemon
                 )
             reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE)
         except BaseException:
@@ -215,17 +221,17 @@ class TrainerClient:
             self.state = "dead"
 
     async def _read_log(self, child: _Child) -> None:
+        """Standard error, line by line, as long as the process lives; too much of it is cut off."""
         stream = child.process.stderr
         lines, rest = 0, b""
         while stream is not None and (chunk := await stream.read(4096)):
             *complete, rest = (rest + chunk).split(b"\n")
-            for line in complete:
-                text = line.decode("utf-8", "replace").rstrip()[:LOG_LINE_CHARS]
-                child.last_words = text or child.last_words
+            rest = rest[:LOG_LINE_BYTES]
+            for line in filter(None, complete):
+                child.last_words = line[:LOG_LINE_BYTES].decode("utf-8", "replace")
                 lines += 1
-                if text and lines <= LOG_LINES:
-                    self._log(text)
-            rest = rest[: 4 * LOG_LINE_CHARS]
+                if lines <= LOG_LINES:
+                    self._log(child.last_words)
 
     async def _end(self, child: _Child) -> None:
         """Kill, reap, and let go of everything. The mapped memory goes with its last view."""
@@ -235,8 +241,10 @@ class TrainerClient:
             child.process.kill()
         try:
             await child.process.wait()
-            await asyncio.gather(*child.tasks)
+            await asyncio.wait(child.tasks, timeout=EXIT_SECONDS)
         finally:
+            for task in child.tasks:
+                task.cancel()
             child.writer.close()
             os.close(child.memory)
 
@@ -262,23 +270,21 @@ class TrainerClient:
         child.model[:] = vector
         return child
 
-    async def _ask(
-        self, child: _Child, message: ToTrainer, kind: type[Reply], timeout: float | None = None
-    ) -> Reply:
-        """Send, and wait for the answer. `timeout`: seconds for all of it; without, the process may take
-        long as long as it keeps reporting progress."""
+    async def _ask(self, child: _Child, message: ToTrainer, kind: type[Reply]) -> Reply:
+        """Send, and wait for the answer, however long, as long as progress is reported."""
         if self.state != "starting":
             self.state = "busy"
         try:
-            async with asyncio.timeout(timeout):
-                child.writer.write(encode(message))
+            child.writer.write(encode(message))
+            reply = await self._next(child)
+            while isinstance(reply, Progress):
                 reply = await self._next(child)
-                while isinstance(reply, Progress):
-                    reply = await self._next(child)
         except TimeoutError:
-            seconds = timeout or self._config.hang_timeout_seconds
-            raise await self._died(child, f"no answer for {seconds:g} seconds") from None
+            hung = f"it said nothing for {self._config.hang_timeout_seconds:g} seconds"
+            raise await self._died(child, hung) from None
         except (asyncio.IncompleteReadError, ConnectionError):
+            with contextlib.suppress(TimeoutError):  # it closed its end; let it exit by itself
+                await asyncio.wait_for(child.process.wait(), EXIT_SECONDS)
             raise await self._died(child) from None
         except (asyncio.LimitOverrunError, msgspec.DecodeError) as error:
             raise await self._died(child, f"it spoke nonsense: {error}") from None
@@ -298,8 +304,8 @@ class TrainerClient:
         async with asyncio.timeout(self._config.hang_timeout_seconds):
             line = await child.reader.readuntil(b"\n")
         message = decode_from_trainer(line)
-        child.cpu_seconds = message.cpu_seconds
-        self.rss_bytes = max(self.rss_bytes, message.rss_bytes)
+        child.cpu_seconds = message.usage.cpu_seconds
+        self.rss_bytes = max(self.rss_bytes, message.usage.rss_bytes)
         return message
 
 

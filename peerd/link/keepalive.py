@@ -50,6 +50,8 @@ class Keepalive:
         self._next_ping = now
         self._number = 0
         self._unanswered: dict[int, float] = {}
+        self._most_unanswered = 2 * int(dead_after / interval) + 2
+        """Older ones are forgotten: whoever answers so late is cut off as if it made the answer up."""
         self.rtt: float | None = None
         """Smoothed seconds from a ping to its pong."""
 
@@ -58,6 +60,8 @@ class Keepalive:
         if now < self._next_ping:
             return None
         self._next_ping = now + self._interval
+        if len(self._unanswered) >= self._most_unanswered:
+            del self._unanswered[next(iter(self._unanswered))]
         self._number += 1
         self._unanswered[self._number] = now
         return self._number.to_bytes(NUMBER_BYTES, "big")

@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -24,9 +25,11 @@ from peerd.membership import certificates
 from peerd.membership.bundle import Bundle
 from peerd.membership.descriptor import Descriptor, check_name, decode_descriptor
 from peerd.membership.identity import Identity, verify_request
-from peerd.store import read_bounded, write_atomic, write_secret
+from peerd.store import StateLock, read_bounded, write_atomic, write_secret
 
 MAX_BYTES = 64 << 20
+ROSTER_FILE = "roster.json"
+HINT = "a network's file; make a network with `peerctl network create`"
 T = TypeVar("T")
 Role = Literal["admin", "viewer"]
 
@@ -79,28 +82,19 @@ class Authority:
     def load(cls, directory: Path) -> Authority:
         """NotFoundError without a network, InvalidInputError for broken files, DeniedError for a key
         that is not the certificate's."""
-        hint = "a network's file; make one with `peerctl network create`"
         path = directory / "network.json"
-        raw_network = _json(read_bounded(path, MAX_BYTES, hint), dict[str, object], path)
+        raw_network = _json(read_bounded(path, MAX_BYTES, HINT), dict[str, object], path)
         network = convert(raw_network, NetworkConfig, str(path))
-        path = directory / "roster.json"
-        enrolled = _json(read_bounded(path, MAX_BYTES, hint), list[_Enrolled], path)
-        members = []
-        for entry in enrolled:
-            descriptor = decode_descriptor(entry.descriptor)
-            if descriptor is None:
-                raise InvalidInputError(f"{path}: a descriptor is broken")
-            members.append(_Member(descriptor, entry.certificate.encode()))
-        ca_pem = read_bounded(directory / "ca.pem", MAX_BYTES, hint)
-        key_pem = read_bounded(directory / "ca.key", MAX_BYTES, hint)
+        ca_pem = read_bounded(directory / "ca.pem", MAX_BYTES, HINT)
+        key_pem = read_bounded(directory / "ca.key", MAX_BYTES, HINT)
         try:
             ca = x509.load_pem_x509_certificate(ca_pem)
             key = serialization.load_pem_private_key(key_pem, password=None)
-        except ValueError:
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             raise InvalidInputError(f"{directory}: bad CA: ca.pem or ca.key is broken") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != ca.public_key():
             raise DeniedError(f"{directory}: bad CA: ca.key does not belong to ca.pem")
-        return cls(directory, network, ca, key, members)
+        return cls(directory, network, ca, key, _read_roster(directory))
 
     def roster(self) -> tuple[Descriptor, ...]:
         """Every enrolled peer, by name."""
@@ -112,23 +106,18 @@ class Authority:
         ConflictError for a name, identity or mix key that is enrolled already.
         """
         verified = verify_request(request, where)
-        descriptor = verified.descriptor
-        for member in self._members:
-            if member.descriptor.name == descriptor.name:
-                raise ConflictError(f"{descriptor.name}: a peer of this name is enrolled already")
-            if member.descriptor.peer_id == descriptor.peer_id:
-                raise ConflictError(
-                    f"{descriptor.name}: this identity is enrolled already, as {member.descriptor.name}"
-                )
-            if member.descriptor.mix_key == descriptor.mix_key:
-                raise ConflictError(f"{descriptor.name}: its mix key is another peer's")
-        public = verified.csr.public_key()
-        if not isinstance(public, ec.EllipticCurvePublicKey):
-            raise InvalidInputError(f"{where}: the link key is not ECDSA")
-        certificate = certificates.link_certificate(descriptor, public, self._ca, self._key)
-        self._members.append(_Member(descriptor, certificates.pem(certificate)))
-        self._write_roster()
-        return self.write_bundles()[descriptor.name]
+        with StateLock(self.directory, "another enrolment is under way; try again"):
+            self._members = _read_roster(self.directory)
+            self._check_new(verified.descriptor)
+            certificate = certificates.link_certificate(
+                verified.descriptor, verified.link_public, self._ca, self._key
+            )
+            self._members.append(_Member(verified.descriptor, certificates.pem(certificate)))
+            try:
+                self._write_roster()
+                return self.write_bundles()[verified.descriptor.name]
+            except OSError as error:
+                raise InvalidInputError(f"{self.directory}: cannot be written: {error.strerror}") from None
 
     def enroll_local(self, name: str, address: str, state_dir: Path) -> Bundle:
         """For a peer on this same host: make its keys in its own state directory, then enrol it."""
@@ -170,9 +159,31 @@ class Authority:
             raise InvalidInputError(f"{out_dir}: cannot be written: {error.strerror}") from None
         return out_dir / f"{name}.pem"
 
+    def _check_new(self, descriptor: Descriptor) -> None:
+        for member in self._members:
+            if member.descriptor.name == descriptor.name:
+                raise ConflictError(f"{descriptor.name}: a peer of this name is enrolled already")
+            if member.descriptor.peer_id == descriptor.peer_id:
+                raise ConflictError(
+                    f"{descriptor.name}: this identity is enrolled already, as {member.descriptor.name}"
+                )
+            if member.descriptor.mix_key == descriptor.mix_key:
+                raise ConflictError(f"{descriptor.name}: its mix key is another peer's")
+
     def _write_roster(self) -> None:
         entries = [_Enrolled(m.descriptor.signed, m.certificate_pem.decode()) for m in self._members]
-        write_atomic(self.directory / "roster.json", msgspec.json.encode(entries))
+        write_atomic(self.directory / ROSTER_FILE, msgspec.json.encode(entries))
+
+
+def _read_roster(directory: Path) -> list[_Member]:
+    path = directory / ROSTER_FILE
+    members = []
+    for entry in _json(read_bounded(path, MAX_BYTES, HINT), list[_Enrolled], path):
+        descriptor = decode_descriptor(entry.descriptor)
+        if descriptor is None:
+            raise InvalidInputError(f"{path}: a descriptor is broken")
+        members.append(_Member(descriptor, entry.certificate.encode()))
+    return members
 
 
 def _json(data: bytes, kind: type[T], path: Path) -> T:

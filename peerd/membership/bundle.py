@@ -6,11 +6,13 @@ joins; later bundles must come from the same CA.
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -70,7 +72,14 @@ class Bundle:
             )
         )
         signature = ca_key.sign(DOMAIN + body, ec.ECDSA(hashes.SHA256()))
-        return cls.decode(msgspec.json.encode(_Signed(body, signature)), "bundle")
+        return cls(
+            network=network,
+            ca_pem=ca_pem,
+            certificate_pem=certificate_pem,
+            peer_id=peer.peer_id.hex(),
+            roster=roster,
+            encoded=msgspec.json.encode(_Signed(body, signature)),
+        )
 
     @classmethod
     def load(cls, path: Path) -> Bundle:
@@ -86,10 +95,10 @@ class Bundle:
             body = msgspec.json.decode(signed.body, type=_Body)
             ca = x509.load_pem_x509_certificate(body.ca.encode())
             certificate = x509.load_pem_x509_certificate(body.certificate.encode())
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, UnsupportedAlgorithm):
             raise InvalidInputError(f"{where}: not a peerd bundle, or a broken one") from None
-        ca_public = ca.public_key()
         try:
+            ca_public = ca.public_key()
             if not isinstance(ca_public, ec.EllipticCurvePublicKey):
                 raise ValueError("the CA's key is not ECDSA")
             ca_public.verify(signed.signature, DOMAIN + signed.body, ec.ECDSA(hashes.SHA256()))
@@ -127,7 +136,8 @@ class Bundle:
         return self
 
     def check_belongs_to(self, identity: Identity, where: str) -> None:
-        """DeniedError unless the link certificate and the roster are this identity's."""
+        """DeniedError unless the link certificate and the roster are this identity's, and it is valid
+        today: TLS would only say so peer by peer, and in its own words."""
         certificate = x509.load_pem_x509_certificate(self.certificate_pem)
         enrolled = {descriptor.peer_id for descriptor in self.roster}
         if (
@@ -137,4 +147,11 @@ class Bundle:
         ):
             raise DeniedError(
                 f"{where}: the bundle is for another peer, not for {identity.name} ({identity.peer_id.hex()})"
+            )
+        now = datetime.datetime.now(datetime.UTC)
+        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+            raise DeniedError(
+                f"{where}: the link certificate is valid from {certificate.not_valid_before_utc:%F} "
+                f"to {certificate.not_valid_after_utc:%F}; check this host's clock, "
+                "or ask the authority for a new bundle"
             )

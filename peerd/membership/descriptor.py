@@ -57,6 +57,14 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_address(address: str, where: str = "address") -> str:
+    """Raises InvalidInputError unless `address` is a host:port that others can dial."""
+    _, port = parse_address(address, where)
+    if port == 0:
+        raise InvalidInputError(f"{where}: {address}: port 0 cannot be dialled; name the real one")
+    return address
+
+
 def sign_descriptor(
     identity: Ed25519PrivateKey,
     name: str,
@@ -96,7 +104,7 @@ def decode_descriptor(data: bytes) -> Descriptor | None:
         if not NAME.fullmatch(body.name) or not 1 <= len(body.addresses) <= MAX_ADDRESSES:
             return None
         for address in body.addresses:
-            parse_address(address)
+            check_address(address)
     except (DecodeError, InvalidSignature, InvalidInputError, ValueError):
         return None
     return Descriptor(

@@ -13,15 +13,21 @@ from pathlib import Path
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import NameOID
 
-from peerd.config import parse_address
 from peerd.errors import ConflictError, InvalidInputError
-from peerd.membership.descriptor import Descriptor, check_name, decode_descriptor, sign_descriptor
+from peerd.membership.descriptor import (
+    Descriptor,
+    check_address,
+    check_name,
+    decode_descriptor,
+    sign_descriptor,
+)
 from peerd.pb import gossip_pb2
 from peerd.store import read_bounded, write_secret
 from peerd.types import PeerId
@@ -29,6 +35,8 @@ from peerd.types import PeerId
 FILE = "identity.json"
 REQUEST_DOMAIN = b"peerd enrolment request v1\0"
 MAX_BYTES = 64 * 1024
+LINK_CURVE = ec.SECP256R1.name
+"""P-256: the one curve that OpenSSL and gRPC's BoringSSL both take without asking."""
 
 
 class _Keys(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,7 +58,7 @@ class Request:
     """A verified enrolment request: both keys are in the hands of whoever made it."""
 
     descriptor: Descriptor
-    csr: x509.CertificateSigningRequest
+    link_public: ec.EllipticCurvePublicKey
 
 
 class Identity:
@@ -61,8 +69,8 @@ class Identity:
         self._identity = Ed25519PrivateKey.from_private_bytes(keys.identity)
         self.link_key_pem = keys.link
         link = serialization.load_pem_private_key(keys.link, password=None)
-        if not isinstance(link, ec.EllipticCurvePrivateKey):
-            raise ValueError("the link key is not an ECDSA key")
+        if not isinstance(link, ec.EllipticCurvePrivateKey) or link.curve.name != LINK_CURVE:
+            raise ValueError("the link key is not an ECDSA P-256 key")
         self._link = link
         self.mix_private = keys.mix
         mix_public = X25519PrivateKey.from_private_bytes(keys.mix).public_key().public_bytes_raw()
@@ -79,7 +87,7 @@ class Identity:
     def create(cls, state_dir: Path, name: str, address: str) -> Identity:
         """Make keys in a new or empty state directory. ConflictError where there are keys already."""
         check_name(name)
-        parse_address(address, f"address of {name}")
+        check_address(address, f"address of {name}")
         path = state_dir / FILE
         if path.exists():
             raise ConflictError(f"{path}: this state directory has keys already; use another one")
@@ -104,7 +112,7 @@ class Identity:
         data = read_bounded(path, MAX_BYTES, "a peer's keys; make them with `peerd init`")
         try:
             return cls(msgspec.json.decode(data, type=_Keys))
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, TypeError, UnsupportedAlgorithm):
             # No detail: the message of a parser may quote the file, and the file is secret.
             raise InvalidInputError(f"{path}: broken key file; restore it from a backup") from None
 
@@ -133,7 +141,8 @@ def verify_request(data: bytes, where: str) -> Request:
         csr = x509.load_pem_x509_csr(raw.csr.encode())
         if descriptor is None or not csr.is_signature_valid:
             raise broken
-        if not isinstance(csr.public_key(), ec.EllipticCurvePublicKey):
+        link = csr.public_key()
+        if not isinstance(link, ec.EllipticCurvePublicKey) or link.curve.name != LINK_CURVE:
             raise broken
         public = Ed25519PublicKey.from_public_bytes(_identity_key(raw.descriptor))
         public.verify(raw.signature, REQUEST_DOMAIN + raw.descriptor + raw.csr.encode())
@@ -141,7 +150,7 @@ def verify_request(data: bytes, where: str) -> Request:
         raise
     except Exception:  # parsers of strangers' files: whatever they raise, it is not a request
         raise broken from None
-    return Request(descriptor, csr)
+    return Request(descriptor, link)
 
 
 def _identity_key(signed: bytes) -> bytes:

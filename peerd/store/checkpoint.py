@@ -3,8 +3,8 @@
     run.json    spec, round, number of floats, SHA-256 of the vector
     model-N.f32 the vector: little-endian float32, nothing else
 
-Two vector files take turns and run.json names the one that holds, so that a crash between
-the two writes leaves the earlier pair intact.
+There are two names for vector files and run.json says which one holds. A save writes the other one
+first, so that a crash at any moment leaves the earlier pair or the new one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from peerd.types import RunSpec
 
 Vector = NDArray[np.float32]
 MAX_VECTOR_BYTES = 1 << 32
+_MAX_RECORD_BYTES = 1 << 20
+_RECORD_FILE = "run.json"
+_VECTOR_FILES = ("model-0.f32", "model-1.f32")
 
 
 class _Record(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,28 +50,44 @@ class Checkpoint:
         """Replace the checkpoint. OSError when the disk refuses; the earlier one is then intact."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
-        name = f"model-{round_number % 2}.f32"  # two names in turn: run.json says which one holds
+        name = _VECTOR_FILES[1] if self._in_force() == _VECTOR_FILES[0] else _VECTOR_FILES[0]
         write_atomic(self._folder / name, data, 0o600)
         digest = hashlib.sha256(data).hexdigest()
         record = _Record(spec, round_number, len(vector), digest, name)
-        write_atomic(self._folder / "run.json", msgspec.json.encode(record), 0o600)
+        write_atomic(self._folder / _RECORD_FILE, msgspec.json.encode(record), 0o600)
 
     def load(self) -> Saved | None:
         """What was saved; None when there is nothing. InvalidInputError when it is corrupt."""
-        path = self._folder / "run.json"
+        record = self._record()
+        if record is None:
+            return None
+        path = self._folder / record.file
         try:
-            raw = read_bounded(path, 1 << 20, "a run's checkpoint")
+            data = read_bounded(path, MAX_VECTOR_BYTES, "a model vector")
+        except NotFoundError:
+            raise InvalidInputError(f"{path}: corrupt checkpoint: the vector is missing") from None
+        if len(data) != 4 * record.parameters or hashlib.sha256(data).hexdigest() != record.sha256:
+            raise InvalidInputError(f"{path}: corrupt checkpoint: the digest does not match")
+        return Saved(record.spec, record.round, np.frombuffer(data, "<f4").astype(np.float32))
+
+    def _record(self) -> _Record | None:
+        path = self._folder / _RECORD_FILE
+        try:
+            raw = read_bounded(path, _MAX_RECORD_BYTES, "a run's checkpoint")
         except NotFoundError:
             return None
         try:
             record = msgspec.json.decode(raw, type=_Record)
         except msgspec.MsgspecError as error:
             raise InvalidInputError(f"{path}: corrupt checkpoint: {error}") from None
-        if record.file not in ("model-0.f32", "model-1.f32"):
-            raise InvalidInputError(f"{path}: corrupt checkpoint: it names {record.file!r}")
-        model = self._folder / record.file
-        data = read_bounded(model, MAX_VECTOR_BYTES, "a model vector")
-        if len(data) != 4 * record.parameters or hashlib.sha256(data).hexdigest() != record.sha256:
-            raise InvalidInputError(f"{model}: corrupt checkpoint: the digest does not match")
-        vector = np.frombuffer(data, dtype="<f4").astype(np.float32)
-        return Saved(record.spec, record.round, vector)
+        if record.file not in _VECTOR_FILES:
+            raise InvalidInputError(f"{path}: corrupt checkpoint: it names another file")
+        return record
+
+    def _in_force(self) -> str | None:
+        """The vector file that must not be touched; None where nothing is worth keeping."""
+        try:
+            record = self._record()
+        except InvalidInputError:
+            return None
+        return None if record is None else record.file

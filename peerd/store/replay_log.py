@@ -10,6 +10,7 @@ those a replay within the same epoch would be forwarded once more.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -64,13 +65,16 @@ class ReplayLog:
                 yield chunk[start : start + TAG_BYTES]
 
     def append(self, tags: list[bytes]) -> None:
-        """Durable against the death of this process when it returns. OSError: the disk refused."""
+        """Durable against the death of this process when it returns.
+
+        OSError when the disk refuses; the packets of these tags must then not be forwarded.
+        """
         data = b"".join(tags)
         before = os.fstat(self._descriptor).st_size
         written = os.write(self._descriptor, data)
         if written != len(data):  # a full disk may take a part: keep the file a whole number of tags
             os.ftruncate(self._descriptor, before)
-            raise OSError(28, os.strerror(28), str(self._path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         self._unsynced += len(tags)
         if self._unsynced >= SYNC_EVERY:
             os.fdatasync(self._descriptor)

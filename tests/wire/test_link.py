@@ -230,6 +230,7 @@ async def test_somebody_else_at_the_address_is_not_used(links):
 
 async def test_a_second_connection_of_a_peer_replaces_the_first(links):
     alice, bob = await links("alice", "bob", run=False)
+    bob.config = msgspec.structs.replace(bob.config, dead_after_seconds=60.0)
     await bob.start(bob.addresses)
     first, first_writer = await dial(bob, client_ssl_context(alice.state))
     await bob.until(up(bob, alice, "inbound"))
@@ -261,15 +262,27 @@ async def test_garbage_on_the_port_is_counted_and_survived(links):
     assert len(refusals) == 1  # one line for the burst
 
 
-async def test_strangers_that_say_nothing_time_out_and_are_bounded(links):
+async def test_a_stranger_that_says_nothing_is_timed_out(links):
     (bob, alice) = await links("bob", "alice", run=False)
-    bob.config = msgspec.structs.replace(bob.config, connect_timeout_seconds=1.0)
+    bob.config = msgspec.structs.replace(bob.config, connect_timeout_seconds=0.3)
+    await bob.start(bob.addresses)
+    reader, writer = await asyncio.open_connection(*bob.address)
+    assert await hung_up(reader)
+    await bob.until(lambda: bob.drops[DropReason.HANDSHAKE_FAILED] == 1)
+    writer.close()
+
+
+async def test_handshakes_at_a_time_are_bounded(links):
+    (bob, alice) = await links("bob", "alice", run=False)
+    bob.config = msgspec.structs.replace(bob.config, connect_timeout_seconds=3600.0)
     await bob.start(bob.addresses)
     idle = [await asyncio.open_connection(*bob.address) for _ in range(MAX_HANDSHAKES + 5)]
-    await bob.until(lambda: bob.drops[DropReason.HANDSHAKE_FAILED] >= 5)
-    await bob.until(lambda: bob.drops[DropReason.HANDSHAKE_FAILED] == MAX_HANDSHAKES + 5)
+    await bob.until(lambda: bob.drops[DropReason.HANDSHAKE_FAILED] == 5)
+    for reader, _ in idle[-5:]:
+        assert await hung_up(reader)
     for _, writer in idle:
-        writer.close()
+        writer.close()  # the places are free again
+    await bob.until(lambda: bob.drops[DropReason.HANDSHAKE_FAILED] == MAX_HANDSHAKES + 5)
     await alice.start(alice.addresses)
     await alice.until(up(alice, bob))
 

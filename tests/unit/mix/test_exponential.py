@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from peerd.mix import draw_exponential
+from peerd.mix import Queued, draw_exponential
 from peerd.mix.exponential import Exponential
-from peerd.types import DropReason
+from peerd.types import DropReason, PacketKind, PeerId
 
 
 def test_each_packet_leaves_after_the_delay_that_was_asked_for(make, drive) -> None:
@@ -77,14 +77,12 @@ def test_order_is_destroyed_as_an_m_m_infinity_queue_does_it(make) -> None:
 
 @given(st.lists(st.tuples(st.floats(0.0, 10.0), st.floats(0.0, 5.0)), max_size=60))
 def test_nothing_is_lost_early_or_out_of_order(arrivals: list[tuple[float, float]]) -> None:
-    from peerd.mix import Queued
-    from peerd.types import PacketKind, PeerId
 
     mix = Exponential(limit=60)
     out: list[tuple[float, Queued]] = []
 
     def wake(now: float) -> None:
-        out.extend((now, item) for item in mix.due(now))  # type: ignore[misc]
+        out.extend((now, item) for item in mix.due(now))
 
     for number, (moment, delay) in enumerate(sorted(arrivals)):
         while (deadline := mix.next_deadline()) is not None and deadline <= moment:
@@ -93,6 +91,6 @@ def test_nothing_is_lost_early_or_out_of_order(arrivals: list[tuple[float, float
         assert mix.push(item, moment) is None
     while (deadline := mix.next_deadline()) is not None:
         wake(deadline)
-    assert sorted(item.token for _, item in out) == list(range(len(arrivals)))  # type: ignore[type-var]
+    assert sorted(item.token for _, item in out) == list(range(len(arrivals)))
     assert all(moment == item.arrived + item.delay for moment, item in out)
     assert [moment for moment, _ in out] == sorted(moment for moment, _ in out)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import statistics
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -20,7 +22,7 @@ NAMES = st.sampled_from(["exponential", "outbox"])
 
 
 def build(name: str, seed: int, now: float, limit: int = LIMIT) -> Strategy:
-    config = MixingConfig(strategy=name, queue_limit=limit, outbox_size=4)  # type: ignore[arg-type]
+    config = MixingConfig(strategy=name, queue_limit=limit, outbox_size=4)
     return make_strategy(config, random.Random(seed), now)
 
 
@@ -29,6 +31,31 @@ def test_the_configured_strategy_is_made() -> None:
         "exponential",
         "outbox",
     ]
+
+
+def test_the_outbox_has_the_configured_size_interval_and_jitter(make, drive, real) -> None:
+    config = MixingConfig(
+        strategy="outbox",
+        outbox_size=2,
+        outbox_interval_seconds=0.25,
+        outbox_jitter_seconds=0.0,
+    )
+    mix = make_strategy(config, random.Random(0), 10.0)
+    assert mix.next_deadline() == 10.25
+    for _ in range(8):
+        mix.push(make(), 10.0)
+    seen = drive(mix, 30.0)
+    assert [moment for moment, _ in seen] == [10.25 + 0.25 * tick for tick in range(80)]
+    assert len(real([departure for _, departure in seen[:7]])) == 7  # full: no room for cover
+
+    jittery = make_strategy(
+        MixingConfig(strategy="outbox", outbox_interval_seconds=0.25, outbox_jitter_seconds=0.01),
+        random.Random(0),
+        0.0,
+    )
+    moments = [0.0] + [moment for moment, _ in drive(jittery, 50.0)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert statistics.stdev(gaps) == pytest.approx(0.01, rel=0.3)
 
 
 class LiveSwitches(RuleBasedStateMachine):
@@ -80,7 +107,7 @@ class LiveSwitches(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         rest = [item.token for item in self.strategy.drain(self.now)]
-        assert sorted([*self.left, *rest]) == self.taken  # type: ignore[type-var,list-item]
+        assert sorted([*self.left, *rest]) == self.taken
 
 
 TestLiveSwitches = LiveSwitches.TestCase

@@ -1,0 +1,189 @@
+"""What all commands share: the global options, which are understood before and after the command's
+name, the exit codes, and the way a command asks peers and prints their answers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import RenderableType
+
+from ctl import aio, render
+from ctl.client import Client
+from ctl.fanout import Answer, Answers, fan_out
+from ctl.targets import Settings, Targets, resolve
+from ctl.text import Duration
+from peerd.errors import InvalidInputError, PeerdError
+
+T = TypeVar("T")
+INTERRUPTED = 130
+EXIT_CODES = """
+    \b
+    Exit codes:
+      0    ok                 4    conflict: does not fit the present state
+      1    failure            5    unavailable: a peer or process does not answer
+      2    invalid input      6    denied: wrong credentials or role
+      3    not found          130  interrupted (Ctrl-C, SIGTERM)
+"""
+
+
+def _store(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value is not None and param.name is not None:
+        setattr(ctx.ensure_object(Settings), param.name, value)
+
+
+def _global_options(hidden: bool) -> list[click.Option]:
+    """Made anew for each command: click's parameters belong to one command."""
+
+    def option(*names: str, visible: bool = False, **attributes: Any) -> click.Option:
+        return click.Option(
+            names,
+            expose_value=False,
+            callback=_store,
+            default=None,
+            hidden=hidden and not visible,
+            **attributes,
+        )
+
+    folder = click.Path(path_type=Path, file_okay=False)
+    return [
+        option("--context", metavar="NAME", help="The peer of this name in the contexts file."),
+        option(
+            "--endpoint",
+            metavar="ENDPOINT",
+            help="unix:PATH, or NAME@HOST:PORT together with --operator.",
+        ),
+        option(
+            "--operator",
+            metavar="NAME.pem",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="An operator's certificate, with NAME.key and ca.pem beside it.",
+        ),
+        option("--testbed", metavar="DIR", type=folder, help="Names are those of this testbed."),
+        option("--all", is_flag=True, help="Every peer of the contexts file or testbed."),
+        option("--on", metavar="A,B", help="These peers of the contexts file or testbed."),
+        option(
+            "--output",
+            "-o",
+            type=click.Choice(["table", "json"]),
+            visible=True,
+            help="For people or for programs.  [default: table]",
+        ),
+        option(
+            "--timeout",
+            metavar="TIME",
+            type=Duration(),
+            help="For each call, as in 500ms or 10s.  [default: 10s]",
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command that also takes the global options (listed by `peerctl --help`)."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        own = {name for param in self.params for name in param.opts}
+        self.params += [o for o in _global_options(hidden=True) if own.isdisjoint(o.opts)]
+
+
+class Group(click.Group):
+    """A group that takes them, too."""
+
+    command_class = Command
+    group_class = type
+    shows_options = False
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.params += _global_options(hidden=not self.shows_options)
+
+
+class Root(Group):
+    """The whole command line: its `main` turns every failure into one line and an exit code."""
+
+    shows_options = True
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        arguments = list(sys.argv[1:] if args is None else args)
+        extra.pop("standalone_mode", None)
+        sys.exit(self._run(arguments, prog_name or "peerctl", extra))
+
+    def _run(self, arguments: list[str], name: str, extra: dict[str, Any]) -> int:
+        output = _wanted_output(arguments)
+        try:
+            code = super().main(arguments, name, standalone_mode=False, **extra)
+            return code if isinstance(code, int) else 0
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return error.exit_code
+        except click.UsageError as error:
+            render.report(_usage(error), output)
+            return InvalidInputError.exit_code
+        except PeerdError as error:
+            render.report(error, output)
+            return error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            render.report(PeerdError("interrupted"), output)
+            return INTERRUPTED
+        except Exception as error:
+            if os.environ.get("PEERCTL_DEBUG"):
+                traceback.print_exc()
+            render.report(PeerdError(_unexpected(error)), output)
+            return 1
+
+
+def _wanted_output(arguments: Sequence[str]) -> str:
+    """For errors, which may come before the options are parsed."""
+    words = " ".join(arguments).replace("=", " ")
+    return "json" if "--output json" in words or "-o json" in words or "-ojson" in words else "table"
+
+
+def _usage(error: click.UsageError) -> InvalidInputError:
+    hint = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+    return InvalidInputError(f"{error.format_message()}{hint}")
+
+
+def _unexpected(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return f"{type(error).__name__}: {error} (PEERCTL_DEBUG=1 shows where)"
+
+
+pass_settings = click.make_pass_decorator(Settings, ensure=True)
+
+
+def ask(settings: Settings, call: Callable[[Client], Awaitable[T]]) -> tuple[Targets, Answers[T]]:
+    """Put one question to all peers that the options name."""
+    targets = resolve(settings)
+    return targets, aio.run(fan_out(targets.endpoints, call, settings.timeout))
+
+
+def show(
+    settings: Settings,
+    targets: Targets,
+    answers: Answers[T],
+    data: Callable[[T], Any],
+    look: Callable[[Sequence[Answer[T]]], RenderableType],
+) -> int:
+    """Print the answers and report the failures; the exit code.
+
+    As JSON: the bare object of a single peer, or an object under the peers' names for a set.
+    """
+    if settings.output == "json":
+        values = {answer.name: data(answer.value) for answer in answers.good}
+        if targets.many:
+            render.print_json(values)
+        elif values:
+            render.print_json(next(iter(values.values())))
+    elif answers.good:
+        render.stdout().print(look(answers.good))
+    render.report_failures(answers.bad, settings.output)
+    return answers.exit_code

@@ -1,0 +1,65 @@
+"""The whole command line: the group and its commands, one module for each noun."""
+
+from __future__ import annotations
+
+from ctl.app import EXIT_CODES, Root
+from ctl.commands import (
+    completion,
+    context,
+    demo,
+    mix,
+    network,
+    peers,
+    run,
+    status,
+    testbed,
+    version,
+)
+
+HELP = f"""Steer the peers of a network that trains a model over a mixnet.
+
+    \b
+    See it work, on this machine alone:
+      peerctl demo
+    \b
+    A peer on this host, by its control socket:
+      peerctl --endpoint unix:/var/lib/peerd/control.sock status
+    \b
+    Several peers, once they have names:
+      peerctl context add alice --address unix:/var/lib/peerd/control.sock
+      peerctl context add bob --address 192.0.2.7:9201 --operator ops.pem
+      peerctl --all status
+      peerctl --all run start --task digits-cnn --wait
+    \b
+    Real daemons to experiment with, left running:
+      peerctl testbed up --peers 6
+      peerctl --all peers
+      peerctl testbed down
+
+    Without --endpoint, names are looked up in --testbed DIR; else in the testbed that `testbed up`
+    left running; else in $PEERCTL_CONTEXTS or ~/.config/peerd/contexts.toml. Without --context, --on
+    or --all, the current endpoint of that file is asked (`peerctl context use NAME`). These options
+    are understood before and after a command's name.
+{EXIT_CODES}"""
+
+cli = Root(
+    "peerctl",
+    help=HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    commands={
+        command.name: command
+        for command in (
+            status.status,
+            peers.peers,
+            mix.mix,
+            run.run,
+            network.network,
+            context.context,
+            testbed.testbed,
+            demo.demo,
+            version.version,
+            completion.completion,
+        )
+        if command.name is not None
+    },
+)

@@ -1,0 +1,226 @@
+"""One peer's control API: a channel, typed calls, and gRPC failures turned into one clear line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from ctl.contexts import UNIX, Endpoint, Tls
+from ctl.text import one_line
+from peerd.errors import (
+    ConflictError,
+    DeniedError,
+    InvalidInputError,
+    NotFoundError,
+    PeerdError,
+    UnavailableError,
+)
+from peerd.pb import (
+    mixing_pb2,
+    mixing_pb2_grpc,
+    node_pb2,
+    node_pb2_grpc,
+    peers_pb2,
+    peers_pb2_grpc,
+    runs_pb2,
+    runs_pb2_grpc,
+)
+
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.enable_http_proxy", 0),  # a peer is asked directly, whatever the shell's proxies are
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+MAX_PEM_BYTES = 1 << 20
+_ERRORS: dict[grpc.StatusCode, type[PeerdError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInputError,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidInputError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.FAILED_PRECONDITION: ConflictError,
+    grpc.StatusCode.ALREADY_EXISTS: ConflictError,
+    grpc.StatusCode.ABORTED: ConflictError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
+    grpc.StatusCode.CANCELLED: UnavailableError,
+    grpc.StatusCode.PERMISSION_DENIED: DeniedError,
+    grpc.StatusCode.UNAUTHENTICATED: DeniedError,
+}
+
+
+class Client:
+    """`async with Client(endpoint, timeout) as client: await client.status()`.
+
+    Every call raises the errors of `peerd.errors`, each naming the endpoint. `timeout` is in seconds
+    and bounds each call, but not `watch_run`.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
+        self.endpoint = endpoint
+        self._timeout = timeout
+        self._channel = _channel(endpoint)
+        stubs: Any = (node_pb2_grpc, mixing_pb2_grpc, peers_pb2_grpc, runs_pb2_grpc)
+        node, mixing, peers, runs = stubs  # the generated modules have no types of their own
+        self._node = node.NodeStub(self._channel)
+        self._mixing = mixing.MixingStub(self._channel)
+        self._peers = peers.PeersStub(self._channel)
+        self._runs = runs.RunsStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._channel.close()
+
+    async def status(self) -> node_pb2.NodeStatus:
+        answer: node_pb2.NodeStatus = await self._call(self._node.GetStatus, node_pb2.GetStatusRequest())
+        return answer
+
+    async def peers(self) -> list[peers_pb2.Peer]:
+        answer = await self._call(self._peers.List, peers_pb2.ListPeersRequest())
+        return list(answer.peers)
+
+    async def mixing(self) -> mixing_pb2.MixingConfig:
+        answer: mixing_pb2.MixingConfig = await self._call(self._mixing.Get, mixing_pb2.GetMixingRequest())
+        return answer
+
+    async def update_mixing(self, request: mixing_pb2.UpdateMixingRequest) -> mixing_pb2.MixingConfig:
+        answer: mixing_pb2.MixingConfig = await self._call(self._mixing.Update, request)
+        return answer
+
+    async def start_run(self, spec: runs_pb2.RunSpec) -> runs_pb2.RunStatus:
+        return await self._run(self._runs.Start, runs_pb2.StartRunRequest(spec=spec))
+
+    async def stop_run(self) -> runs_pb2.RunStatus:
+        return await self._run(self._runs.Stop, runs_pb2.StopRunRequest())
+
+    async def pause_run(self) -> runs_pb2.RunStatus:
+        return await self._run(self._runs.Pause, runs_pb2.PauseRunRequest())
+
+    async def resume_run(self) -> runs_pb2.RunStatus:
+        return await self._run(self._runs.Resume, runs_pb2.ResumeRunRequest())
+
+    async def run(self) -> runs_pb2.RunStatus:
+        return await self._run(self._runs.Get, runs_pb2.GetRunRequest())
+
+    async def watch_run(self) -> AsyncIterator[runs_pb2.RunStatus]:
+        """The run's status at every change, until the run has ended."""
+        call = self._runs.Watch(runs_pb2.WatchRunRequest())
+        try:
+            async for status in call:
+                yield status
+        except grpc.aio.AioRpcError as error:
+            raise translate(error, self.endpoint) from None
+        finally:
+            call.cancel()
+
+    async def serving(self) -> bool:
+        """What the health service says of the daemon as a whole; False while nobody answers."""
+        request = health_pb2.HealthCheckRequest(service="")
+        try:
+            answer = await self._health.Check(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            if _ERRORS.get(error.code()) is UnavailableError:
+                return False
+            raise translate(error, self.endpoint) from None
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def wait_serving(self) -> None:
+        """Return when the health service says SERVING; the caller bounds the time."""
+        request = health_pb2.HealthCheckRequest(service="")
+        while True:
+            try:
+                answer = await self._health.Check(request, timeout=1.0, wait_for_ready=True)
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+            except grpc.aio.AioRpcError as error:
+                if _ERRORS.get(error.code()) is not UnavailableError:
+                    raise translate(error, self.endpoint) from None
+            await asyncio.sleep(0.05)
+
+    async def _run(self, method: Any, request: Any) -> runs_pb2.RunStatus:
+        answer: runs_pb2.RunStatus = await self._call(method, request)
+        return answer
+
+    async def _call(self, method: Any, request: Any) -> Any:
+        try:
+            return await method(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            raise translate(error, self.endpoint) from None
+
+
+def _channel(endpoint: Endpoint) -> grpc.aio.Channel:
+    if endpoint.tls is None:
+        return grpc.aio.insecure_channel(endpoint.address, OPTIONS)
+    tls = endpoint.tls
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=_pem(tls.ca, endpoint),
+        private_key=_pem(tls.key, endpoint),
+        certificate_chain=_pem(tls.cert, endpoint),
+    )
+    name = ("grpc.ssl_target_name_override", tls.server_name)
+    return grpc.aio.secure_channel(endpoint.address, credentials, [*OPTIONS, name])
+
+
+def _pem(path: Path, endpoint: Endpoint) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_PEM_BYTES)
+    except FileNotFoundError:
+        raise NotFoundError(f"{endpoint.name}: {path}: no such file") from None
+    except OSError as error:
+        raise InvalidInputError(f"{endpoint.name}: {path}: {error.strerror}") from None
+    if b"-----BEGIN" not in data:
+        raise InvalidInputError(f"{endpoint.name}: {path}: not a PEM file")
+    return data
+
+
+def translate(error: grpc.aio.AioRpcError, endpoint: Endpoint) -> PeerdError:
+    """A gRPC failure as one of `peerd.errors`, in one line that names the endpoint."""
+    code, details = error.code(), one_line(error.details() or "")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return _unreachable(endpoint, details)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        details = f"no answer in time from {endpoint.address}"
+    elif code is grpc.StatusCode.CANCELLED:
+        details = "the connection ended before the answer came"
+    elif code is grpc.StatusCode.UNIMPLEMENTED:
+        details = "the daemon does not know this command; it is of another version"
+    kind = _ERRORS.get(code, PeerdError)
+    return kind(f"{endpoint.name}: {details or code.name.lower()}")
+
+
+def _unreachable(endpoint: Endpoint, details: str) -> PeerdError:
+    """gRPC packs refused connections, missing sockets and failed handshakes into one status."""
+    name, address, low = endpoint.name, endpoint.address, details.lower()
+    if "permission denied" in low:
+        return DeniedError(f"{name}: no permission to use {address.removeprefix(UNIX)}")
+    if endpoint.tls is not None and ("handshake failed" in low or "verification check" in low):
+        return DeniedError(f"{name}: {_handshake(endpoint.tls, address)}")
+    if endpoint.tls is not None and "socket closed" in low:
+        return UnavailableError(
+            f"{name}: {address} closed the connection; does it accept {endpoint.tls.cert}?"
+        )
+    return UnavailableError(f"{name}: no daemon answers at {address}; is `peerd run` up there?")
+
+
+def _handshake(tls: Tls, address: str) -> str:
+    return (
+        f"no TLS with {address}: it must have peer {tls.peer}'s certificate of the CA {tls.ca}, "
+        f"and accept {tls.cert}"
+    )

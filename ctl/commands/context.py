@@ -1,0 +1,153 @@
+"""`peerctl context add|list|use|remove`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ctl import render
+from ctl.app import Command, Group, pass_settings
+from ctl.contexts import UNIX, Contexts, Endpoint, Tls, default_path, operator_tls, unix_address
+from ctl.targets import Settings, effective
+from peerd.config import parse_address
+from peerd.errors import ConflictError, InvalidInputError, NotFoundError
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group(cls=Group)
+def context() -> None:
+    """Named endpoints, kept in $PEERCTL_CONTEXTS or ~/.config/peerd/contexts.toml."""
+
+
+@context.command("add", cls=Command)
+@click.argument("name")
+@click.option("--address", required=True, help="unix:PATH or HOST:PORT of the control API.")
+@click.option("--operator", type=FILE, help="TCP: NAME.pem, with NAME.key and ca.pem beside it.")
+@click.option("--ca", type=FILE, help="TCP: the network's CA certificate.")
+@click.option("--cert", type=FILE, help="TCP: the operator's certificate.")
+@click.option("--key", type=FILE, help="TCP: its private key.")
+@click.option("--peer", help="TCP: the peer whose certificate must answer.  [default: NAME]")
+@click.option("--replace", is_flag=True, help="Overwrite an endpoint of this name.")
+@pass_settings
+def add(
+    settings: Settings,
+    name: str,
+    address: str,
+    operator: Path | None,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    peer: str | None,
+    replace: bool,
+) -> None:
+    """Give the endpoint of a peer the name NAME.
+
+    \b
+    Examples:
+      peerctl context add alice --address unix:/var/lib/peerd/control.sock
+      peerctl context add bob --address 192.0.2.7:9201 --operator ops/ops.pem
+    """
+    contexts = Contexts.load(default_path())
+    if name in contexts.endpoints and not replace:
+        raise ConflictError(f"{contexts.path}: there is an endpoint {name!r}; --replace it")
+    tls = _tls(operator, (ca, cert, key), peer or name)
+    if address.startswith(UNIX):
+        if tls is not None or peer is not None:
+            raise InvalidInputError("a Unix socket takes no certificates")
+        endpoint = Endpoint(name, unix_address(address, Path.cwd(), "--address"))
+    else:
+        parse_address(address, "--address")
+        if tls is None:
+            raise InvalidInputError("TCP needs --operator NAME.pem, or --ca, --cert and --key")
+        endpoint = Endpoint(name, address, tls)
+    contexts.adding(endpoint).save()
+    _said(settings, name, f"{name} is {address} ({contexts.path})")
+
+
+def _tls(operator: Path | None, files: tuple[Path | None, ...], peer: str) -> Tls | None:
+    if operator is not None:
+        if any(file is not None for file in files):
+            raise InvalidInputError("--operator stands for --ca, --cert and --key")
+        return operator_tls(operator, peer)
+    if all(file is None for file in files):
+        return None
+    given = []
+    for file, option in zip(files, ("--ca", "--cert", "--key"), strict=True):
+        if file is None:
+            raise InvalidInputError(f"TCP needs --ca, --cert and --key; {option} is missing")
+        if not file.is_file():
+            raise NotFoundError(f"{option}: {file}: no such file")
+        given.append(file.resolve())
+    return Tls(given[0], given[1], given[2], peer)
+
+
+@context.command("list", cls=Command)
+@pass_settings
+def list_contexts(settings: Settings) -> None:
+    """The endpoints that names are looked up in; '*' marks the current one.
+
+    \b
+    Examples:
+      peerctl context list
+      peerctl --testbed ./testbed context list
+    """
+    contexts = effective(settings)
+    if settings.output == "json":
+        render.print_json(
+            {
+                "file": str(contexts.path),
+                "current": contexts.current,
+                "endpoints": {e.name: e.address for e in contexts.endpoints.values()},
+            }
+        )
+        return
+    rows = [
+        (
+            "*" if endpoint.name == contexts.current else "",
+            endpoint.name,
+            endpoint.address,
+            endpoint.tls.peer if endpoint.tls else "",
+        )
+        for endpoint in contexts.endpoints.values()
+    ]
+    console = render.stdout()
+    console.print(f"{contexts.path}" if rows else f"{contexts.path}: no endpoints yet")
+    if rows:
+        console.print(render.table(("", "Name", "Address", "Peer"), rows))
+
+
+@context.command("use", cls=Command)
+@click.argument("name")
+@pass_settings
+def use(settings: Settings, name: str) -> None:
+    """Make NAME the endpoint that commands ask when they name none.
+
+    \b
+    Example:
+      peerctl context use bob
+    """
+    Contexts.load(default_path()).using(name).save()
+    _said(settings, name, f"{name} is the current endpoint")
+
+
+@context.command("remove", cls=Command)
+@click.argument("name")
+@pass_settings
+def remove(settings: Settings, name: str) -> None:
+    """Forget NAME. The peer itself is not touched.
+
+    \b
+    Example:
+      peerctl context remove bob
+    """
+    Contexts.load(default_path()).removing(name).save()
+    _said(settings, name, f"{name} is forgotten")
+
+
+def _said(settings: Settings, name: str, text: str) -> None:
+    if settings.output == "json":
+        render.print_json({"context": name})
+    else:
+        click.echo(text)

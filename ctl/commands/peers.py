@@ -1,0 +1,60 @@
+"""`peerctl peers`"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import click
+from rich.console import Group, RenderableType
+
+from ctl import render
+from ctl.app import Command, ask, pass_settings, show
+from ctl.client import Client
+from ctl.fanout import Answer
+from ctl.targets import Settings
+from ctl.text import seconds
+from peerd.pb import peers_pb2
+
+Peers = list[peers_pb2.Peer]
+
+
+@click.command(cls=Command)
+@pass_settings
+def peers(settings: Settings) -> int:
+    """The other peers and the links to them, as this one sees them.
+
+    \b
+    Examples:
+      peerctl peers
+      peerctl --all peers
+      peerctl --context alice peers -o json
+    """
+    targets, answers = ask(settings, Client.peers)
+    return show(settings, targets, answers, _data, _look)
+
+
+def _data(peers: Peers) -> list[dict[str, object]]:
+    return [render.plain(peer) for peer in peers]
+
+
+def _look(answers: Sequence[Answer[Peers]]) -> RenderableType:
+    columns = ("Peer", "State", "Since#", "Address", "Outbound", "Inbound", "Link RTT#", "Queue#")
+    tables: list[RenderableType] = []
+    for answer in answers:
+        title = f"{answer.name} sees" if len(answers) > 1 else None
+        tables += [render.table(columns, _rows(answer.value), title), ""]
+    return Group(*tables[:-1])
+
+
+def _rows(peers: Peers) -> Iterator[tuple[object, ...]]:
+    for peer in peers:
+        yield (
+            peer.name,
+            peer.state,
+            seconds(peer.since_seconds),
+            peer.address,
+            peer.outbound,
+            peer.inbound,
+            seconds(peer.link_rtt_seconds) if peer.link_rtt_seconds else "",
+            peer.queue_depth,
+        )

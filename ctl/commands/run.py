@@ -1,0 +1,190 @@
+"""`peerctl run start|stop|pause|resume|show|watch`"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Group as Lines
+from rich.console import RenderableType
+
+from ctl import aio, render
+from ctl.app import Command, Group, ask, pass_settings, show
+from ctl.board import rounds_table
+from ctl.client import Client
+from ctl.contexts import Endpoint
+from ctl.defaults import make_spec
+from ctl.fanout import Answer
+from ctl.targets import Settings, Targets, resolve
+from ctl.text import Duration
+from ctl.watch import view, watch
+from peerd.errors import InvalidInputError
+from peerd.pb import runs_pb2
+
+RunStatus = runs_pb2.RunStatus
+
+
+@click.group(cls=Group)
+def run() -> None:
+    """Training runs. A peer takes part in one run at a time."""
+
+
+@run.command("start", cls=Command)
+@click.option("--task", default="digits-cnn", show_default=True, help="digits-cnn or mnist-cnn.")
+@click.option("--data-dir", help="Where each peer finds the task's files, if it needs any.")
+@click.option("--rounds", type=int, help="How many.")
+@click.option("--seed", type=int, help="Of the initial weights, the partition and the batches.")
+@click.option("--partition", help="iid or dirichlet.")
+@click.option("--alpha", type=float, help="Of the Dirichlet distribution: small is uneven.")
+@click.option("--samples", "samples_per_round", type=int, help="Of a peer's shard in a round; 0: all.")
+@click.option("--test-samples", type=int, help="In every round but the last; 0: all.")
+@click.option("--batch-size", type=int)
+@click.option("--epochs", "local_epochs", type=int, help="Local epochs a round.")
+@click.option("--learning-rate", type=float)
+@click.option("--quorum", type=float, help="Share of the fragments after which grace starts.")
+@click.option("--grace", "grace_seconds", type=Duration())
+@click.option("--round-timeout", "round_timeout_seconds", type=Duration())
+@click.option("--run-id", help="32 hex digits.  [default: drawn, the same for all peers]")
+@click.option("--wait", is_flag=True, help="Watch until the run has ended.")
+@pass_settings
+def start(settings: Settings, /, task: str, wait: bool, **given: Any) -> int:
+    """Start a run on all peers that are named, most often --all.
+
+    What is not given is the task's default. Where each peer has an operator of its own, all of them
+    start the run with the same --run-id and options.
+
+    \b
+    Examples:
+      peerctl --all run start --wait
+      peerctl --all run start --task mnist-cnn --data-dir /srv/mnist --rounds 10
+      peerctl run start --run-id 5f0c...  --seed 7      on every peer's own host
+    """
+    targets = resolve(settings)
+    given["run_id"] = given["run_id"] or secrets.token_hex(16)
+    given["data_dir"] = _data_dir(given["data_dir"], targets.endpoints)
+    spec = make_spec(task, **given)
+    message = runs_pb2.RunSpec(**msgspec.to_builtins(spec))
+    targets, answers = ask(settings, lambda client: client.start_run(message))
+    if not wait or answers.bad:
+        return show(settings, targets, answers, render.plain, _started)
+    return _watch(settings, targets)
+
+
+def _data_dir(given: str | None, endpoints: Sequence[Endpoint]) -> str | None:
+    """A relative path is relative to this shell, which a peer elsewhere does not share."""
+    if not given or Path(given).is_absolute():
+        return given
+    if not all(endpoint.local for endpoint in endpoints):
+        raise InvalidInputError(f"--data-dir {given}: must be absolute for peers on other hosts")
+    return str(Path(given).expanduser().resolve())
+
+
+def _steer(settings: Settings, call: Callable[[Client], Awaitable[RunStatus]]) -> int:
+    targets, answers = ask(settings, call)
+    return show(settings, targets, answers, render.plain, _started)
+
+
+@run.command("stop", cls=Command)
+@pass_settings
+def stop(settings: Settings) -> int:
+    """End the run. The peers go on relaying for the others.
+
+    \b
+    Example:
+      peerctl --all run stop
+    """
+    return _steer(settings, Client.stop_run)
+
+
+@run.command("pause", cls=Command)
+@pass_settings
+def pause(settings: Settings) -> int:
+    """Let each peer end the stage that it is in, then wait.
+
+    \b
+    Example:
+      peerctl --all run pause
+    """
+    return _steer(settings, Client.pause_run)
+
+
+@run.command("resume", cls=Command)
+@pass_settings
+def resume(settings: Settings) -> int:
+    """Go on with a paused run.
+
+    \b
+    Example:
+      peerctl --all run resume
+    """
+    return _steer(settings, Client.resume_run)
+
+
+@run.command("show", cls=Command)
+@pass_settings
+def show_run(settings: Settings) -> int:
+    """The run that goes on or was last, and its closed rounds.
+
+    \b
+    Examples:
+      peerctl run show
+      peerctl --all run show -o json
+    """
+    targets, answers = ask(settings, Client.run)
+    return show(settings, targets, answers, render.plain, _look)
+
+
+@run.command("watch", cls=Command)
+@pass_settings
+def watch_run(settings: Settings) -> int:
+    """Follow the run until it has ended; Ctrl-C ends the watching, not the run.
+
+    The exit code is 0 when it has finished on every peer. As JSON, the last status is printed.
+
+    \b
+    Examples:
+      peerctl run watch
+      peerctl --all run watch
+    """
+    return _watch(settings, resolve(settings))
+
+
+def _watch(settings: Settings, targets: Targets) -> int:
+    json = settings.output == "json"
+    console = render.progress_console(stderr=json)
+    with view(console, silent=json) as shown:
+        answers = aio.run(watch(targets.endpoints, settings.timeout, shown))
+    code = show(settings, targets, answers, render.plain, _look)
+    unfinished = any(answer.value.state != "finished" for answer in answers.good)
+    return code or int(unfinished)
+
+
+def _started(answers: Sequence[Answer[RunStatus]]) -> RenderableType:
+    columns = ("Peer", "Run", "Task", "State", "Round#", "Stage", "Cohort#")
+    return render.table(columns, (_row(answer) for answer in answers))
+
+
+def _row(answer: Answer[RunStatus]) -> tuple[object, ...]:
+    status = answer.value
+    return (
+        answer.name,
+        status.spec.run_id,
+        status.spec.task,
+        f"{status.state}: {status.error}" if status.error else status.state,
+        f"{status.round}/{status.spec.rounds}",
+        status.stage,
+        status.cohort,
+    )
+
+
+def _look(answers: Sequence[Answer[RunStatus]]) -> RenderableType:
+    statuses = [answer.value for answer in answers]
+    title = "Rounds" if len(statuses) == 1 else "Rounds, mean over the peers"
+    parts: list[RenderableType] = [_started(answers)]
+    if any(status.results for status in statuses):
+        parts += ["", rounds_table(statuses, title)]
+    return Lines(*parts)

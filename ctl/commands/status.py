@@ -1,0 +1,111 @@
+"""`peerctl status`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+from rich.console import RenderableType
+
+from ctl import render
+from ctl.app import Command, ask, pass_settings, show
+from ctl.client import Client
+from ctl.fanout import Answer
+from ctl.targets import Settings
+from ctl.text import count, seconds, size
+from peerd.pb import node_pb2
+
+NodeStatus = node_pb2.NodeStatus
+
+
+@click.command(cls=Command)
+@pass_settings
+def status(settings: Settings) -> int:
+    """How the daemon is: peers, mixing, run, traffic, resources.
+
+    \b
+    Examples:
+      peerctl status                          the current endpoint, in detail
+      peerctl --all status                    one line for every peer
+      peerctl --on alice,bob status -o json
+    """
+    targets, answers = ask(settings, Client.status)
+    look = _rows if targets.many else _detail
+    return show(settings, targets, answers, _data, look)
+
+
+def _data(status: NodeStatus) -> dict[str, object]:
+    """Without the single round-trip samples: their quantiles are there."""
+    return render.plain(status, without={"rtt_samples"})
+
+
+def _rows(answers: Sequence[Answer[NodeStatus]]) -> RenderableType:
+    columns = ("Peer", "Up#", "Alive#", "Mixing", "Run", "Round#", "Stage", "Trainer", "CPU#",
+               "Memory#", "Forwarded#", "RTT p50#", "Gave up#")  # fmt: skip
+    return render.table(columns, (_row(answer.value) for answer in answers))
+
+
+def _row(status: NodeStatus) -> tuple[object, ...]:
+    traffic = status.traffic
+    return (
+        status.name,
+        seconds(status.uptime_seconds),
+        f"{status.peers_alive}/{status.peers_enrolled}",
+        f"{status.strategy}, {status.hops} hops",
+        _run(status),
+        status.round or "",
+        status.stage,
+        status.trainer.state,
+        seconds(status.cpu_seconds + status.trainer.cpu_seconds),
+        size(status.rss_bytes + status.trainer.rss_bytes),
+        count(traffic.packets["forwarded"]),
+        seconds(traffic.rtt_p50_seconds),
+        count(traffic.gave_up),
+    )
+
+
+def _run(status: NodeStatus) -> str:
+    return f"{status.run_id[:8]} {status.run_state}" if status.run_id else "none"
+
+
+def _detail(answers: Sequence[Answer[NodeStatus]]) -> RenderableType:
+    status = answers[0].value
+    traffic, trainer = status.traffic, status.trainer
+    pairs: list[tuple[str, object]] = [
+        ("peer", f"{status.name} ({status.peer_id})"),
+        ("network", status.network),
+        ("version", status.version),
+        ("up", seconds(status.uptime_seconds)),
+        ("links at", status.link_address),
+        ("metrics at", status.metrics_address or "off"),
+        ("peers alive", f"{status.peers_alive} of {status.peers_enrolled}"),
+        ("mixing", f"{status.strategy}, {status.hops} hops"),
+        ("run", _run(status)),
+        ("round, stage", f"{status.round}, {status.stage}" if status.run_id else status.stage),
+        ("trainer", _trainer(trainer)),
+        ("daemon", f"{seconds(status.cpu_seconds)} CPU, {size(status.rss_bytes)}"),
+        ("packets sent", _counts(traffic.packets)),
+        ("dropped", _counts(traffic.dropped) or "nothing"),
+        ("delivered, acked", f"{count(traffic.delivered)}, {count(traffic.acked)}"),
+        ("resent, gave up", f"{count(traffic.resent)}, {count(traffic.gave_up)}"),
+        ("in flight, queued", f"{count(traffic.in_flight)}, {count(traffic.queued)}"),
+        ("bytes sent, received", f"{size(traffic.bytes_sent)}, {size(traffic.bytes_received)}"),
+        (
+            "round trip p50, p95",
+            f"{seconds(traffic.rtt_p50_seconds)}, {seconds(traffic.rtt_p95_seconds)}",
+        ),
+    ]
+    return render.details(pairs)
+
+
+def _trainer(trainer: node_pb2.TrainerStatus) -> str:
+    text = f"{trainer.state}, {seconds(trainer.cpu_seconds)} CPU, {size(trainer.rss_bytes)} at most"
+    if trainer.restarts:
+        text += f", restarted {trainer.restarts} times: {trainer.last_error}"
+    return text
+
+
+def _counts(counts: object) -> str:
+    if not hasattr(counts, "items"):
+        return ""
+    return ", ".join(f"{key} {count(value)}" for key, value in sorted(counts.items()))

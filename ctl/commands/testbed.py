@@ -1,0 +1,214 @@
+"""`peerctl testbed up|down|status|logs`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ctl import aio, render
+from ctl.app import Command, Group, pass_settings
+from ctl.client import Client
+from ctl.fanout import fan_out
+from ctl.targets import Settings, forget_testbed, remember_testbed, remembered_testbed
+from ctl.testbed import Plan, Testbed, bring_up, logs
+from ctl.testbed.up import bring_back
+from ctl.text import Duration, printable
+from peerd.config import load
+from peerd.errors import ConflictError, NotFoundError
+
+DEFAULT_FOLDER = Path("testbed")
+DEFAULT_PEERS = 6
+FOLDER = click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The testbed's folder.  [default: the running one, or ./testbed]",
+)
+
+
+@click.group(cls=Group)
+def testbed() -> None:
+    """Real daemons on this machine, to experiment with.
+
+    \b
+    Example:
+      peerctl testbed up --peers 6
+      peerctl --all status
+      peerctl --all run start --wait
+      peerctl testbed logs -f alice
+      peerctl testbed down
+    """
+
+
+@testbed.command("up", cls=Command)
+@FOLDER
+@click.option("--peers", type=int, help=f"How many.  [default: {DEFAULT_PEERS}]")
+@click.option("--strategy", help="exponential or outbox.")
+@click.option("--hops", type=int, help="Mix nodes on every own path.")
+@click.option("--mean-delay", "mean_delay_seconds", type=Duration(), help="Mean delay of a hop.")
+@click.option("--loop-rate", "loop_rate_per_second", type=float, help="Loop cover a second.")
+@click.option("--drop-rate", "drop_rate_per_second", type=float, help="Drop cover a second.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A daemon's TOML file, for everything else.",
+)
+@click.option("--fresh", is_flag=True, help="Replace a testbed that lies there and is down.")
+@click.option("--patience", type=Duration(), default=120.0, help="For start-up.  [default: 2m]")
+@pass_settings
+def up(
+    settings: Settings,
+    /,
+    folder: Path | None,
+    peers: int | None,
+    config: Path | None,
+    fresh: bool,
+    patience: float,
+    **mixing: Any,
+) -> None:
+    """Make a network of daemons in a folder and start them, or start those that are down.
+
+    Returns when every peer sees all others. When it cannot, nothing is left running. From then on
+    names are those of this testbed, until `testbed down`.
+
+    \b
+    Examples:
+      peerctl testbed up
+      peerctl testbed up --dir /tmp/lab --peers 10 --strategy outbox --hops 4
+      peerctl testbed up --fresh --peers 8
+    """
+    folder = (folder or settings.testbed or DEFAULT_FOLDER).resolve()
+    existing = _existing(folder, fresh)
+    count = peers or (len(existing.peers) if existing else DEFAULT_PEERS)
+    plan = Plan.make(count, load(config) if config else None, **mixing)
+
+    def progress(text: str, complete: bool) -> None:
+        if complete and settings.output != "json":
+            click.echo(text)
+
+    if existing is None:
+        made = aio.run(bring_up(folder, plan, patience, progress))
+    else:
+        aio.run(bring_back(existing, plan, patience, progress))
+        made = existing
+    remembered = remember_testbed(folder)
+    if settings.output == "json":
+        render.print_json({"dir": str(folder), "peers": [peer.name for peer in made.peers]})
+        return
+    option = "" if remembered else f" --testbed {folder}"
+    click.echo(f"Up in {folder}. Now:")
+    for command in ("--all status", "--all run start --wait", "testbed down"):
+        click.echo(f"    peerctl{option} {command}")
+
+
+def _existing(folder: Path, fresh: bool) -> Testbed | None:
+    try:
+        found = Testbed.load(folder)
+    except NotFoundError:
+        return None
+    if not fresh:
+        return found
+    if found.running:
+        raise ConflictError(f"{folder}: {', '.join(found.running)} run; `peerctl testbed down` first")
+    found.remove()
+    return None
+
+
+def _find(settings: Settings, folder: Path | None) -> Testbed:
+    return Testbed.load(folder or settings.testbed or remembered_testbed() or DEFAULT_FOLDER)
+
+
+@testbed.command("down", cls=Command)
+@FOLDER
+@click.option("--delete", is_flag=True, help="Delete its files, too.")
+@pass_settings
+def down(settings: Settings, folder: Path | None, delete: bool) -> None:
+    """End every daemon of the testbed: SIGTERM, and after ten seconds SIGKILL.
+
+    \b
+    Examples:
+      peerctl testbed down
+      peerctl testbed down --dir /tmp/lab --delete
+    """
+    found = _find(settings, folder)
+    running = found.running
+    killed = found.down()
+    forget_testbed(found.folder)
+    if delete:
+        found.remove()
+    if settings.output == "json":
+        render.print_json({"dir": str(found.folder), "ended": running, "killed": killed})
+        return
+    click.echo(f"Ended {', '.join(running) or 'nothing: all were down'} ({found.folder})")
+    if killed:
+        click.echo(f"Had to be killed: {', '.join(killed)}")
+
+
+@testbed.command("status", cls=Command)
+@FOLDER
+@pass_settings
+def status(settings: Settings, folder: Path | None) -> None:
+    """Which daemons of the testbed run, and whether they serve.
+
+    \b
+    Example:
+      peerctl testbed status
+    """
+    found = _find(settings, folder)
+    running = set(found.running)
+    endpoints = [e for e in found.endpoints if e.name in running]
+    answers = aio.run(fan_out(endpoints, Client.serving, settings.timeout))
+    serving = {answer.name for answer in answers.good if answer.value}
+    rows = [
+        {
+            "name": peer.name,
+            "state": "up" if peer.name in serving else "starting" if peer.alive else "down",
+            "pid": peer.process.pid if peer.process and peer.alive else None,
+            "address": peer.address,
+            "control": f"unix:{peer.socket}",
+            "log": str(found.log(peer.name)),
+        }
+        for peer in found.peers
+    ]
+    if settings.output == "json":
+        render.print_json({"dir": str(found.folder), "peers": rows})
+        return
+    console = render.stdout()
+    console.print(str(found.folder))
+    cells = [["" if value is None else value for value in row.values()] for row in rows]
+    console.print(render.table(("Peer", "State", "Pid#", "Links at", "Control", "Log"), cells))
+
+
+@testbed.command("logs", cls=Command)
+@FOLDER
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=20, show_default=True)
+@click.argument("names", nargs=-1)
+@pass_settings
+def show_logs(
+    settings: Settings, folder: Path | None, follow: bool, lines: int, names: tuple[str, ...]
+) -> None:
+    """The last lines of the daemons' logs, of all or of NAMES.
+
+    \b
+    Examples:
+      peerctl testbed logs
+      peerctl testbed logs -f alice bob
+    """
+    found = _find(settings, folder)
+    known = [peer.name for peer in found.peers]
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"no peer {name!r} in this testbed; it has {', '.join(known)}")
+    chosen = {name: found.log(name) for name in names or known}
+    width = max(len(name) for name in chosen) if len(chosen) > 1 else 0
+
+    def write(name: str, line: str) -> None:
+        prefix = f"{name:<{width}} | " if width else ""
+        click.echo(f"{prefix}{printable(line)}")
+
+    logs.show(chosen, lines, write)
+    if follow:
+        aio.run(logs.follow(chosen, write))

@@ -1,0 +1,18 @@
+"""Entry point of `peerctl`."""
+
+from __future__ import annotations
+
+import os
+
+
+def main() -> None:
+    """Run the command line. Never returns: exits with one of the documented codes."""
+    # gRPC's C core logs refused handshakes to stderr by itself, and looks at this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from ctl.cli import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What a command prints: tables for people, one JSON value for programs, errors on stderr.
+
+Strings from peers are shown without markup and without control characters.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+from google.protobuf.message import Message
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ctl.fanout import Failure
+from ctl.text import one_line, printable
+from peerd.errors import PeerdError
+
+WIDTH = 400
+"""Columns for what is printed once: no cell is cut, a narrow terminal wraps."""
+
+
+def stdout() -> Console:
+    return Console(highlight=False, markup=False, width=WIDTH)
+
+
+def progress_console(stderr: bool) -> Console:
+    """For what is redrawn: as wide as the terminal, if it is one."""
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    width = None if terminal else WIDTH
+    return Console(stderr=stderr, highlight=False, markup=False, width=width)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+    """A plain table; a column whose title ends in '#' is right-aligned."""
+    made = Table(
+        title=title,
+        title_style="bold",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+    for column in columns:
+        right = column.endswith("#")
+        made.add_column(column.rstrip("#"), justify="right" if right else "left", no_wrap=right)
+    for row in rows:
+        made.add_row(*(Text(one_line(str(cell))) for cell in row))
+    return made
+
+
+def details(pairs: Iterable[tuple[str, object]], title: str | None = None) -> Table:
+    """Key and value, one pair a line."""
+    made = Table(
+        title=title,
+        title_style="bold",
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+        show_header=False,
+        pad_edge=False,
+    )
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for key, value in pairs:
+        made.add_row(Text(key), Text(one_line(str(value))))
+    return made
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout, on one line when it is piped."""
+    indent = 2 if sys.stdout.isatty() else None
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))
+
+
+def plain(message: Message, without: Collection[str] = ()) -> dict[str, Any]:
+    """A protobuf message as plain data under its proto names; 64-bit integers stay numbers.
+
+    Numbers that JSON does not have (NaN of a diverged model) become None.
+    """
+    return {
+        field.name: _value(field, getattr(message, field.name), without)
+        for field in message.DESCRIPTOR.fields
+        if field.name not in without
+    }
+
+
+def _value(field: Any, value: Any, without: Collection[str]) -> Any:
+    if isinstance(value, Message):
+        return plain(value, without)
+    if isinstance(value, Mapping):
+        return {key: value[key] for key in sorted(value)}
+    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+        return None
+    if isinstance(value, str | bytes | int | float):
+        return value
+    return [_value(field, item, without) for item in value]
+
+
+def report(error: PeerdError, output: str) -> None:
+    """An error as one line on stderr, or as a JSON object; the tail of a log follows its error."""
+    if output == "json":
+        click.echo(json.dumps({"error": error_data(error)}, ensure_ascii=False), err=True)
+        return
+    click.echo(f"peerctl: {one_line(str(error))}", err=True)
+    for line in getattr(error, "tail", ()):
+        click.echo(f"    {printable(line)}", err=True)
+
+
+def report_failures(failures: Sequence[Failure], output: str) -> None:
+    """One line a peer; as JSON, one object under the peers' names."""
+    if not failures:
+        return
+    if output == "json":
+        data = {failure.name: error_data(failure.error) for failure in failures}
+        click.echo(json.dumps({"errors": data}, ensure_ascii=False), err=True)
+        return
+    for failure in failures:
+        report(failure.error, output)
+
+
+def error_data(error: PeerdError) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "message": one_line(str(error)),
+        "status": error.grpc_status,
+        "exit_code": error.exit_code,
+    }
+    if tail := getattr(error, "tail", None):
+        data["tail"] = [printable(line) for line in tail]
+    return data

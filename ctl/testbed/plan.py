@@ -1,0 +1,97 @@
+"""What a testbed is made from: how many peers, which mixing, and the daemons' configuration."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from peerd.config import MixingConfig, PeerdConfig, convert
+from peerd.errors import InvalidInputError
+
+NAMES = (
+    "alice", "bob", "carol", "dora", "erin", "frank", "grace", "heidi", "ivan", "judy", "karl",
+    "lena", "mallory", "nick", "olivia", "peggy", "quentin", "rupert", "sybil", "trent", "ursula",
+    "victor", "wendy", "xaver", "yvonne", "zoe",
+)  # fmt: skip
+MIN_PEERS, MAX_PEERS = 3, 256
+PEERD = (sys.executable, "-m", "peerd")
+
+
+def peer_names(peers: int) -> tuple[str, ...]:
+    """alice, bob, ... and, when these are used up, peer27, peer28, ..."""
+    return (*NAMES[:peers], *(f"peer{number}" for number in range(len(NAMES) + 1, peers + 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Validated by `make`: what cannot work is refused before anything is started."""
+
+    peers: int
+    config: PeerdConfig = field(default_factory=PeerdConfig)
+    """For every peer; addresses and sockets are filled in for each."""
+    command: tuple[str, ...] = PEERD
+
+    @classmethod
+    def make(
+        cls, peers: int, base: PeerdConfig | None = None, command: tuple[str, ...] = PEERD,
+        **mixing: Any,
+    ) -> Plan:  # fmt: skip
+        """`mixing`: fields of MixingConfig, None for the default. InvalidInputError."""
+        if not MIN_PEERS <= peers <= MAX_PEERS:
+            raise InvalidInputError(f"peers: between {MIN_PEERS} and {MAX_PEERS}, not {peers}")
+        config = base or PeerdConfig()
+        given = {key: value for key, value in mixing.items() if value is not None}
+        merged = msgspec.to_builtins(config.mixing) | given
+        config = msgspec.structs.replace(config, mixing=convert(merged, MixingConfig, "mixing"))
+        hops = config.mixing.hops
+        if hops > peers - 2:
+            raise InvalidInputError(
+                f"hops: {hops} mix nodes between two peers need at least {hops + 2} peers, "
+                f"not {peers}; fewer hops or more peers"
+            )
+        return cls(peers, config, command)
+
+    def peer_config(self, address: str, control_socket: Path) -> PeerdConfig:
+        """One peer's: its own link address and socket, nothing else that could collide."""
+        replace, config = msgspec.structs.replace, self.config
+        return replace(
+            config,
+            state_dir="",
+            link=replace(config.link, listen=address),
+            control=replace(config.control, unix=str(control_socket), listen=""),
+            metrics=replace(config.metrics, listen="127.0.0.1:0"),
+        )
+
+
+class ReservedPorts:
+    """Free loopback ports, held bound until each is let go just before its daemon binds it."""
+
+    def __init__(self, count: int) -> None:
+        self._sockets: dict[str, socket.socket] = {}
+        try:
+            for _ in range(count):
+                bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                self._sockets[f"reserving {len(self._sockets)}"] = bound
+                bound.bind(("127.0.0.1", 0))
+        except OSError:
+            self.close()
+            raise
+        self._sockets = {f"127.0.0.1:{bound.getsockname()[1]}": bound for bound in self._sockets.values()}
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(self._sockets)
+
+    def release(self, address: str) -> None:
+        if (bound := self._sockets.pop(address, None)) is not None:
+            bound.close()
+
+    def close(self) -> None:
+        for bound in self._sockets.values():
+            bound.close()
+        self._sockets.clear()

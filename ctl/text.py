@@ -1,0 +1,76 @@
+"""Numbers and strangers' strings, made fit for a terminal."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from peerd.errors import InvalidInputError
+
+_UNITS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})\s*(us|ms|s|min|m|h|)")
+
+
+def one_line(text: str) -> str:
+    """Without line breaks, control characters and runs of blanks: what a peer says cannot steer the
+    terminal, and an error is one line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def printable(text: str) -> str:
+    """A line of a log: indentation stays, control characters do not."""
+    return "".join(c if c.isprintable() else " " for c in text.rstrip())
+
+
+def seconds(value: float) -> str:
+    """0.0123 -> 12 ms; 83 -> 1m23s."""
+    if value < 0.0005:
+        return f"{value * 1e6:.0f} us" if value > 0 else "0"
+    if value < 1:
+        return f"{value * 1e3:.0f} ms"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m"
+
+
+def size(value: float) -> str:
+    """Bytes in powers of 1024."""
+    if value < 1024:
+        return f"{value:.0f} B"
+    for unit in ("KiB", "MiB"):
+        value /= 1024
+        if value < 1024:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:.1f} GiB"
+
+
+def count(value: int) -> str:
+    return f"{value:,}"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of '50ms', '1.5s', '2m' or a plain number of seconds. InvalidInputError."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise InvalidInputError(f"{text!r} is not a duration such as 50ms, 1.5s or 2m")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+class Duration(click.ParamType[float]):
+    """A click type: durations with a unit, in seconds without one."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        try:
+            return parse_duration(str(value))
+        except InvalidInputError as error:
+            self.fail(str(error), param, ctx)

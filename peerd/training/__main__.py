@@ -1,0 +1,140 @@
+"""The trainer process: `python -m peerd.training SOCKET_FD MEMORY_FD`, started by the daemon alone.
+
+Reads one request at a time from the socket and answers it; ends when the daemon does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from peerd.errors import PeerdError
+from peerd.trainerproto import (
+    MAX_LINE,
+    Begin,
+    Evaluate,
+    Evaluated,
+    Failed,
+    FromTrainer,
+    Progress,
+    Ready,
+    ToTrainer,
+    Train,
+    Trained,
+    Usage,
+    decode_to_trainer,
+    encode,
+    map_memory,
+    size_memory,
+)
+from peerd.training.loop import Trainer
+
+PROGRESS_SECONDS = 0.5
+PR_SET_PDEATHSIG = 1
+
+
+class Daemon:
+    """The other end of the socket. When it has gone, reading gives None and writing raises."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._reader = sock.makefile("rb")
+        self._sock = sock
+        self._told = time.monotonic()
+
+    def listen(self) -> ToTrainer | None:
+        line = self._reader.readline(MAX_LINE)
+        return decode_to_trainer(line) if line.endswith(b"\n") else None
+
+    def tell(self, message: FromTrainer) -> None:
+        self._sock.sendall(encode(message))
+        self._told = time.monotonic()
+
+    def alive(self) -> None:
+        """Progress, now and then."""
+        if time.monotonic() - self._told >= PROGRESS_SECONDS:
+            self.tell(Progress(usage=usage()))
+
+
+def serve(daemon: Daemon, memory: int) -> None:
+    """Until the daemon has gone. Raises PeerdError when the task cannot go on."""
+    begin = daemon.listen()
+    if not isinstance(begin, Begin):
+        return
+    os.nice(begin.nice)
+    torch.set_num_threads(begin.threads)
+    trainer = Trainer(begin.spec, begin.shard, begin.shards, daemon.alive)
+    initial = trainer.vector()
+    size_memory(memory, len(initial))
+    model, update = (torch.from_numpy(slot) for slot in map_memory(memory, len(initial)))
+    update.copy_(initial)
+    daemon.tell(Ready(parameters=len(initial), usage=usage()))
+    while (request := daemon.listen()) is not None:
+        match request:
+            case Train(round=number):
+                vector, outcome = trainer.train(number, model)
+                update.copy_(vector)
+                daemon.tell(
+                    Trained(
+                        loss=outcome.loss,
+                        accuracy=outcome.accuracy,
+                        samples=outcome.samples,
+                        seconds=outcome.seconds,
+                        usage=usage(),
+                    )
+                )
+            case Evaluate(samples=samples):
+                outcome = trainer.evaluate(model, samples)
+                daemon.tell(
+                    Evaluated(
+                        accuracy=outcome.accuracy,
+                        samples=outcome.samples,
+                        seconds=outcome.seconds,
+                        usage=usage(),
+                    )
+                )
+            case Begin():
+                return
+
+
+def usage() -> Usage:
+    return Usage(cpu_seconds=time.process_time(), rss_bytes=peak_rss_bytes())
+
+
+def peak_rss_bytes() -> int:
+    """From /proc where there is one: what getrusage says goes back to before exec, to the daemon."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def end_with_parent() -> None:
+    """Linux ends this process with the daemon, whatever it is doing. Elsewhere the closed socket does,
+    at the next message."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    sock_fd, memory = (int(argument) for argument in sys.argv[1:])
+    end_with_parent()
+    daemon = Daemon(socket.socket(fileno=sock_fd))
+    try:
+        serve(daemon, memory)
+    except PeerdError as error:
+        daemon.tell(Failed(reason=str(error), usage=usage()))
+    except (BrokenPipeError, ConnectionResetError):
+        sys.exit("the daemon has gone")
+
+
+if __name__ == "__main__":
+    main()

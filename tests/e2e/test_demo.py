@@ -1,0 +1,93 @@
+"""The demo, as `make demo` runs it, and what it must show."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+KEYS = {
+    "peers", "rounds", "hops", "task", "strategy", "wall_seconds", "round_seconds",
+    "exchange_seconds", "accuracy", "model", "packets", "bytes_on_links", "rtt_seconds",
+    "cpu_seconds", "rss_bytes",
+}  # fmt: skip
+
+
+def processes_of(folder) -> list[int]:
+    """Living processes whose command line names the folder."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if str(folder).encode() in file.read():
+                    found.append(int(pid))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.timeout(180)
+def test_six_peers_train_on_digits_over_the_mixnet(programs):
+    report = programs.json("demo", "--peers", "6", "--rounds", "5", "--hops", "3", timeout=170)
+    assert report.keys() >= KEYS
+    assert (report["peers"], report["rounds"], report["hops"]) == (6, 5, 3)
+    assert (report["task"], report["strategy"]) == ("digits-cnn", "exponential")
+    assert len(report["accuracy"]["per_round"]) == 5
+    assert report["accuracy"]["final_mean"] >= 0.93
+    packets = report["packets"]
+    assert packets["gave_up"] == 0
+    messages = report["model"]["fragments"] * 6 * 5 * 5  # to five others, in five rounds
+    assert packets["sent"] == messages + packets["resent"]
+    assert packets["acks"] >= messages
+    # Three mix nodes there and three back for every message, and as many for cover.
+    assert packets["forwarded"] >= 6 * messages
+    assert packets["cover"] > 0
+    assert not {"bad_mac", "replay", "bad_cell", "wrong_run"} & packets["dropped"].keys()
+    assert 0 < report["rtt_seconds"]["p50"] <= report["rtt_seconds"]["p95"]
+    assert report["bytes_on_links"] > 8 * messages * 8192
+    assert report["rss_bytes"]["daemon_max"] < 120_000_000 < report["rss_bytes"]["trainer_max"]
+    assert report["model_agreement"]["max_difference"] < 1e-5
+    assert report["exchange_seconds"]["mean"] <= report["exchange_seconds"]["max"] < 60
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing_behind(programs, number):
+    demo = subprocess.Popen(
+        ["peerctl", "demo", "--rounds", "1000"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**programs.environment, "TMPDIR": str(programs.home)}, cwd=programs.home,
+    )  # fmt: skip
+    try:
+        for line in demo.stdout:
+            if "round 1" in line.lower():
+                break
+        assert len(processes_of(programs.home)) >= 6
+        demo.send_signal(number)
+        assert demo.wait(60) == 130
+    finally:
+        demo.kill()
+        demo.wait()
+    assert processes_of(programs.home) == []
+
+
+def test_the_daemon_never_imports_torch(programs, testbed, until):
+    """While its trainer does, in a process of its own."""
+    testbed.up(5)
+    pids = testbed.pids()
+    testbed.ask("--all", "run", "start", "--rounds", "2")
+
+    def trained():
+        runs = testbed.ask("--all", "run", "show")
+        return json.dumps(runs).count('"finished"') == 5
+
+    until(trained, seconds=100)
+    for pid in pids.values():
+        with open(f"/proc/{pid}/maps") as file:
+            libraries = file.read()
+        assert "libcrypto" in libraries or "cryptography" in libraries
+        assert "torch" not in libraries
+        assert "sklearn" not in libraries

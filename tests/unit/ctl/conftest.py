@@ -1,0 +1,262 @@
+"""Small peers that speak the real control API over real sockets, in threads of the test."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from click.testing import CliRunner, Result
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from ctl.cli import cli
+from ctl.contexts import Contexts, Endpoint
+from peerd.pb import (
+    mixing_pb2,
+    mixing_pb2_grpc,
+    node_pb2,
+    node_pb2_grpc,
+    peers_pb2,
+    peers_pb2_grpc,
+    runs_pb2,
+    runs_pb2_grpc,
+)
+
+GIB = 1 << 30
+
+
+def node_status(name: str, **fields: Any) -> node_pb2.NodeStatus:
+    status = node_pb2.NodeStatus(
+        name=name,
+        peer_id="ab" * 16,
+        version="1.2.3",
+        network="lab",
+        uptime_seconds=83.0,
+        peers_enrolled=5,
+        peers_alive=4,
+        strategy="exponential",
+        hops=3,
+        run_id="0123456789abcdef" * 2,
+        run_state="running",
+        round=2,
+        stage="training",
+        trainer=node_pb2.TrainerStatus(state="busy", cpu_seconds=3.5, rss_bytes=GIB),
+        traffic=node_pb2.TrafficStatus(
+            packets={"own": 10, "ack": 20, "loop": 3, "drop": 4, "forwarded": 5 * GIB},
+            dropped={"replay": 2},
+            resent=1,
+            bytes_sent=6 * GIB,
+            rtt_p50_seconds=0.4,
+            rtt_samples=[0.1, 0.4, 0.9],
+        ),
+        cpu_seconds=1.5,
+        rss_bytes=90 << 20,
+    )
+    for key, value in fields.items():
+        setattr(status, key, value)
+    return status
+
+
+class FakePeer:
+    """State that the servicers answer with; a test sets it, and reads what was asked."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.status = node_status(name)
+        self.mixing = mixing_pb2.MixingConfig(strategy="exponential", hops=3)
+        self.peers = [peers_pb2.Peer(name="zoe", state="alive", since_seconds=3.0, outbound="up")]
+        self.refuse: tuple[grpc.StatusCode, str] | None = None
+        self.hold: threading.Event | None = None
+        """A call is answered when it is set."""
+        self.updates: list[mixing_pb2.UpdateMixingRequest] = []
+        self.started: list[runs_pb2.RunSpec] = []
+        self.called: list[str] = []
+        self.watch: list[runs_pb2.RunStatus] = []
+
+
+class _Servicer(
+    node_pb2_grpc.NodeServicer,
+    mixing_pb2_grpc.MixingServicer,
+    peers_pb2_grpc.PeersServicer,
+    runs_pb2_grpc.RunsServicer,
+):
+    """All four nouns; `Get` of mixing and runs are told apart by the request."""
+
+    def __init__(self, peer: FakePeer) -> None:
+        self._peer = peer
+
+    def _check(self, name: str, context: grpc.ServicerContext) -> None:
+        self._peer.called.append(name)
+        if self._peer.hold is not None:
+            self._peer.hold.wait(10)
+        if self._peer.refuse is not None:
+            context.abort(*self._peer.refuse)
+
+    def GetStatus(self, request: Any, context: grpc.ServicerContext) -> node_pb2.NodeStatus:
+        self._check("GetStatus", context)
+        return self._peer.status
+
+    def List(self, request: Any, context: grpc.ServicerContext) -> peers_pb2.ListPeersResponse:
+        self._check("List", context)
+        return peers_pb2.ListPeersResponse(peers=self._peer.peers)
+
+    def Get(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._check("Get", context)
+        if isinstance(request, mixing_pb2.GetMixingRequest):
+            return self._peer.mixing
+        return self._run("running")
+
+    def Update(self, request: Any, context: grpc.ServicerContext) -> mixing_pb2.MixingConfig:
+        self._check("Update", context)
+        self._peer.updates.append(request)
+        for field, value in request.ListFields():
+            setattr(self._peer.mixing, field.name, value)
+        return self._peer.mixing
+
+    def Start(self, request: Any, context: grpc.ServicerContext) -> runs_pb2.RunStatus:
+        self._check("Start", context)
+        self._peer.started.append(request.spec)
+        return self._run("starting")
+
+    def Stop(self, request: Any, context: grpc.ServicerContext) -> runs_pb2.RunStatus:
+        self._check("Stop", context)
+        return self._run("stopped")
+
+    def Pause(self, request: Any, context: grpc.ServicerContext) -> runs_pb2.RunStatus:
+        self._check("Pause", context)
+        return self._run("paused")
+
+    def Resume(self, request: Any, context: grpc.ServicerContext) -> runs_pb2.RunStatus:
+        self._check("Resume", context)
+        return self._run("running")
+
+    def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[runs_pb2.RunStatus]:
+        self._check("Watch", context)
+        yield from self._peer.watch
+
+    def _run(self, state: str) -> runs_pb2.RunStatus:
+        spec = self._peer.started[-1] if self._peer.started else runs_pb2.RunSpec(rounds=5)
+        return runs_pb2.RunStatus(spec=spec, state=state, stage="training", round=1, cohort=6)
+
+
+class Peers:
+    """Named fake peers on Unix sockets, and the contexts file that knows them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._servers: list[grpc.Server] = []
+        self.contexts = Contexts(folder / "contexts.toml")
+
+    def add(self, name: str) -> FakePeer:
+        peer = FakePeer(name)
+        endpoint = self.endpoint(name)
+        server = make_server(peer)
+        server.add_insecure_port(endpoint.address)
+        self._start(server, endpoint)
+        return peer
+
+    def add_tls(self, name: str, credentials: grpc.ServerCredentials) -> tuple[FakePeer, int]:
+        """On a loopback port, which is returned; the contexts file does not know it."""
+        peer = FakePeer(name)
+        server = make_server(peer)
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+        self._start(server, None)
+        return peer, port
+
+    def endpoint(self, name: str) -> Endpoint:
+        return Endpoint(name, f"unix:{self._folder / name}.sock")
+
+    def absent(self, name: str) -> Endpoint:
+        """Known to the contexts file, but nobody listens."""
+        self._know(self.endpoint(name))
+        return self.endpoint(name)
+
+    def _start(self, server: grpc.Server, endpoint: Endpoint | None) -> None:
+        server.start()
+        self._servers.append(server)
+        if endpoint is not None:
+            self._know(endpoint)
+
+    def _know(self, endpoint: Endpoint) -> None:
+        self.contexts = self.contexts.adding(endpoint)
+        self.contexts.save()
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.stop(None).wait()
+
+
+def make_server(peer: FakePeer) -> grpc.Server:
+    server = grpc.server(ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
+    servicer = _Servicer(peer)
+    node_pb2_grpc.add_NodeServicer_to_server(servicer, server)
+    peers_pb2_grpc.add_PeersServicer_to_server(servicer, server)
+    runs_pb2_grpc.add_RunsServicer_to_server(servicer, server)
+    mixing_pb2_grpc.add_MixingServicer_to_server(servicer, server)
+    healthy = health.HealthServicer()
+    healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    return server
+
+
+@pytest.fixture
+def short_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Unix socket paths are short; pytest's folders are not always."""
+    folder = Path(tempfile.mkdtemp(prefix="ctl-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def home(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the developer's own contexts."""
+    monkeypatch.setenv("PEERCTL_CONTEXTS", str(short_path / "contexts.toml"))
+    return short_path
+
+
+@pytest.fixture
+def peers(home: Path) -> Iterator[Peers]:
+    made = Peers(home)
+    yield made
+    made.close()
+
+
+class Runner:
+    """`peerctl`, in this process: exit code, stdout and stderr as a shell sees them."""
+
+    def __call__(self, *arguments: str) -> Result:
+        return CliRunner().invoke(cli, list(arguments), prog_name="peerctl")
+
+    def json(self, *arguments: str) -> Any:
+        """Of a command that must succeed: exactly one JSON value on stdout."""
+        result = self(*arguments, "--output", "json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def error(self, code: int, *arguments: str) -> str:
+        """Of a command that must fail: its one line on stderr, nothing on stdout."""
+        result = self(*arguments)
+        assert result.exit_code == code, result.output
+        assert result.stdout == ""
+        assert "Traceback" not in result.stderr
+        lines = result.stderr.splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("peerctl: ")
+        return lines[0].removeprefix("peerctl: ")
+
+
+@pytest.fixture
+def peerctl(home: Path) -> Runner:
+    return Runner()
+
+
+@pytest.fixture
+def status_of() -> Callable[..., node_pb2.NodeStatus]:
+    return node_status

@@ -1,0 +1,182 @@
+"""The command line itself: help, exit codes, global options anywhere, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+
+from ctl.cli import cli
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+EVERY = sorted(commands(cli))
+
+
+def test_all_commands_are_there() -> None:
+    expected = {
+        "status", "peers", "demo", "version", "completion", "mix show", "mix set", "run start",
+        "run stop", "run pause", "run resume", "run show", "run watch", "network create",
+        "network enroll", "network show", "network operator", "context add", "context list",
+        "context use", "context remove", "testbed up", "testbed down", "testbed status",
+        "testbed logs",
+    }  # fmt: skip
+    assert {" ".join(path) for path in EVERY} == expected
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+def test_every_help_teaches_by_example(peerctl: Any, path: tuple[str, ...]) -> None:
+    result = peerctl(*path, "--help")
+    assert result.exit_code == 0
+    assert "Example" in result.stdout
+    examples = result.stdout.partition("Example")[2]
+    assert "peerctl " in examples
+    assert "--output" in result.stdout
+
+
+def test_the_main_help_documents_the_exit_codes(peerctl: Any) -> None:
+    text = " ".join(peerctl("--help").stdout.split())
+    for line in ("0 ok", "1 failure", "2 invalid input", "3 not found", "4 conflict",
+                 "5 unavailable", "6 denied", "130 interrupted"):  # fmt: skip
+        assert line in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["status", "--frob"], "No such option '--frob'"),
+        (["--output", "xml", "status"], "'xml' is not one of"),
+        (["--timeout", "soon", "status"], "'soon' is not a duration"),
+        (["mix", "set", "--hops", "x"], "'x' is not a valid integer"),
+        (["mix", "set", "--hops", "-1"], "-1 is not in the range"),
+        (["mix", "set"], "nothing to set"),
+        (["completion", "tcsh"], "'tcsh' is not one of"),
+        (["context", "add", "x"], "Missing option '--address'"),
+        (["--all", "--on", "a", "status"], "--on and --all do not go together"),
+        (["demo", "--hops", "5"], "hops: 5 mix nodes between two peers need at least 7 peers"),
+        (["demo", "--peers", "4"], "hops: 3 mix nodes between two peers need at least 5 peers"),
+        (["demo", "--peers", "2"], "peers: between 3 and 256, not 2"),
+        (["demo", "--task", "chess"], "unknown task 'chess'; known: digits-cnn, mnist-cnn"),
+        (["demo", "--task", "mnist-cnn"], "mnist-cnn needs --data-dir"),
+        (["demo", "--rounds", "0"], "run: rounds: Expected `int` >= 1"),
+        (["demo", "--strategy", "magic"], "mixing: strategy: Invalid enum value 'magic'"),
+        (["demo", "--hops", "0"], "mixing: hops: Expected `int` >= 1"),
+        (["run", "start", "--task", "chess", "--endpoint", "unix:/x"], "unknown task 'chess'"),
+        (["run", "start", "--run-id", "12", "--endpoint", "unix:/x"], "run: run_id: Expected"),
+        (["run", "start", "--quorum", "2", "--endpoint", "unix:/x"], "run: quorum: Expected"),
+    ],
+)
+def test_invalid_input(peerctl: Any, arguments: list[str], message: str) -> None:
+    assert message in peerctl.error(2, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["status"], "names no peer"),
+        (["demo", "--data-dir", "/nowhere"], "--data-dir /nowhere: no such folder"),
+        (["network", "show", "/nowhere"], "/nowhere/network.json: no such file"),
+        (["network", "enroll", "/nowhere", "x.json"], "/nowhere/network.json: no such file"),
+        (["testbed", "down", "--dir", "/nowhere"], "/nowhere: no testbed here"),
+        (["testbed", "up", "--config", "/nowhere.toml"], "/nowhere.toml: no such config file"),
+        (["context", "use", "bob"], "no endpoint 'bob'"),
+    ],
+)
+def test_not_found(peerctl: Any, arguments: list[str], message: str) -> None:
+    assert message in peerctl.error(3, *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-o", "json", "status", "--frob"], ["status", "--output=json", "--frob"],
+     ["mix", "show", "--output", "json", "--endpoint", "nonsense"]],
+)  # fmt: skip
+def test_errors_as_json(peerctl: Any, arguments: list[str]) -> None:
+    result = peerctl(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    error = json.loads(result.stderr)["error"]
+    assert error["exit_code"] == 2
+    assert error["status"] == "INVALID_ARGUMENT"
+
+
+def test_a_bug_is_one_line_too(peerctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("oh\nno")
+
+    monkeypatch.setattr("ctl.commands.status.ask", broken)
+    message = peerctl.error(1, "status")
+    assert message == "ZeroDivisionError: oh no (PEERCTL_DEBUG=1 shows where)"
+
+
+def test_interrupted(peerctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ctl.commands.status.ask", interrupted)
+    result = peerctl("status")
+    assert result.exit_code == 130
+    assert result.stderr.split() == ["peerctl:", "interrupted"]
+
+
+def test_global_options_are_understood_before_and_after(peers: Any, peerctl: Any) -> None:
+    peers.add("alice")
+    peers.add("bob")
+    for arguments in (
+        ["--on", "bob", "-o", "json", "mix", "show"],
+        ["mix", "--on", "bob", "show", "-o", "json"],
+        ["mix", "show", "--on", "bob", "--output", "json"],
+    ):
+        result = peerctl(*arguments)
+        assert list(json.loads(result.stdout)) == ["bob"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(peerctl: Any, shell: str) -> None:
+    script = peerctl("completion", shell).stdout
+    assert "_PEERCTL_COMPLETE" in script
+    assert "peerctl" in script
+
+
+def test_completion_completes() -> None:
+    environment = os.environ | {
+        "_PEERCTL_COMPLETE": "bash_complete",
+        "COMP_WORDS": "peerctl run st",
+        "COMP_CWORD": "2",
+    }
+    code = "from ctl.main import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.stdout.split() == ["plain,start", "plain,stop"]
+
+
+def test_version(peerctl: Any) -> None:
+    from peerd import __version__
+
+    data = peerctl.json("version")
+    assert data["peerctl"] == __version__
+    assert __version__ in peerctl("version").stdout
+
+
+def test_it_does_not_import_torch_or_the_daemon() -> None:
+    code = (
+        "import sys, ctl.cli\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('torch', 'sklearn')"
+        " or m in ('peerd.node', 'peerd.learning', 'peerd.training')])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,186 @@
+"""Each online command against peers that answer: what is sent, what is shown, which exit code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import grpc
+import pytest
+
+from peerd.pb import runs_pb2
+
+
+@pytest.fixture
+def two(peers: Any) -> Any:
+    """alice, the current one, and bob."""
+    return peers.add("alice"), peers.add("bob")
+
+
+def run_status(state: str, accuracy: float = 0.5, rounds: int = 1) -> runs_pb2.RunStatus:
+    results = [
+        runs_pb2.RoundResult(
+            round=number,
+            accuracy=accuracy + number / 100,
+            accuracy_local=0.4,
+            test_samples=300,
+            closed_by="complete",
+            exchange_seconds=1.5,
+        )
+        for number in range(1, rounds + 1)
+    ]
+    return runs_pb2.RunStatus(
+        spec=runs_pb2.RunSpec(run_id="ab" * 16, task="digits-cnn", rounds=2),
+        state=state,
+        round=rounds,
+        stage="done",
+        results=results,
+    )
+
+
+@pytest.mark.usefixtures("two")
+def test_status_of_one_is_an_object_and_of_many_one_under_each_name(peerctl: Any) -> None:
+    one = peerctl.json("status")
+    assert one["name"] == "alice"
+    assert one["traffic"]["packets"]["forwarded"] == 5 << 30
+    assert "rtt_samples" not in one["traffic"]
+    many = peerctl.json("--all", "status")
+    assert {name: status["name"] for name, status in many.items()} == {
+        "alice": "alice",
+        "bob": "bob",
+    }
+    assert list(peerctl.json("--on", "bob", "status")) == ["bob"]
+
+
+@pytest.mark.usefixtures("two")
+def test_status_tables(peerctl: Any) -> None:
+    detail = peerctl("--context", "bob", "status").stdout
+    for text in ("bob (abab", "4 of 5", "exponential, 3 hops", "01234567 running", "2, training",
+                 "busy, 3.5 s CPU, 1.0 GiB", "replay 2", "6.0 GiB", "1m23s", "400 ms"):  # fmt: skip
+        assert text in detail
+    rows = [line.split() for line in peerctl("--all", "status").stdout.splitlines()]
+    assert [row[0] for row in rows[2:]] == ["alice", "bob"]
+
+
+@pytest.mark.usefixtures("two")
+def test_a_missing_peer_does_not_hide_the_others(peers: Any, peerctl: Any) -> None:
+    peers.absent("carol")
+    result = peerctl("--all", "status", "-o", "json")
+    assert result.exit_code == 5
+    assert list(json.loads(result.stdout)) == ["alice", "bob"]
+    errors = json.loads(result.stderr)["errors"]
+    assert errors["carol"]["exit_code"] == 5
+    table = peerctl("--all", "status")
+    assert table.exit_code == 5
+    assert "bob" in table.stdout
+    assert table.stderr.startswith("peerctl: carol: no daemon answers at unix:")
+    assert len(table.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("two")
+def test_peers(peerctl: Any) -> None:
+    assert [peer["name"] for peer in peerctl.json("peers")] == ["zoe"]
+    text = peerctl("--all", "peers").stdout
+    assert "alice sees" in text and "bob sees" in text and "zoe" in text
+
+
+def test_mix_set_sends_only_what_is_given(two: Any, peerctl: Any) -> None:
+    alice, bob = two
+    shown = peerctl.json("mix", "set", "--hops", "2", "--mean-delay", "20ms", "--loop-rate", "0", "--all")
+    assert shown["alice"]["hops"] == shown["bob"]["hops"] == 2
+    for peer in (alice, bob):
+        sent = {field.name: value for field, value in peer.updates[0].ListFields()}
+        assert sent == {"hops": 2, "mean_delay_seconds": 0.02, "loop_rate_per_second": 0.0}
+
+
+def test_mix_show_has_a_column_for_each_peer(two: Any, peerctl: Any) -> None:
+    two[1].mixing.strategy = "outbox"
+    lines = peerctl("--all", "mix", "show").stdout.splitlines()
+    assert lines[0].split() == ["Setting", "alice", "bob"]
+    assert ["strategy", "exponential", "outbox"] in [line.split() for line in lines]
+
+
+def test_a_daemons_refusal_keeps_its_exit_code(two: Any, peerctl: Any) -> None:
+    two[0].refuse = (grpc.StatusCode.INVALID_ARGUMENT, "hops: 7 is more than max_hops 5")
+    assert peerctl.error(2, "mix", "set", "--hops", "7") == "alice: hops: 7 is more than max_hops 5"
+    two[0].refuse = (grpc.StatusCode.PERMISSION_DENIED, "a viewer's certificate cannot change")
+    assert "viewer" in peerctl.error(6, "run", "stop")
+
+
+def test_run_start_gives_all_the_same_run(two: Any, peerctl: Any) -> None:
+    shown = peerctl.json("--all", "run", "start", "--rounds", "7", "--seed", "3", "--grace", "2s")
+    first, second = (peer.started[0] for peer in two)
+    assert first == second
+    assert len(first.run_id) == 32
+    assert (first.task, first.rounds, first.seed, first.grace_seconds) == ("digits-cnn", 7, 3, 2.0)
+    assert first.batch_size > 0 and first.learning_rate > 0 and first.quorum > 0
+    assert shown["bob"]["spec"]["run_id"] == first.run_id
+    peerctl.json("run", "start")
+    assert two[0].started[1].run_id != first.run_id
+    peerctl.json("run", "start", "--run-id", "cd" * 16)
+    assert two[0].started[2].run_id == "cd" * 16
+
+
+def test_a_relative_data_dir_is_made_absolute_for_local_peers(
+    two: Any, peerctl: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    peerctl.json("run", "start", "--data-dir", "mnist")
+    assert two[0].started[0].data_dir == str(tmp_path / "mnist")
+
+
+@pytest.mark.parametrize(
+    ("command", "call"),
+    [("stop", "Stop"), ("pause", "Pause"), ("resume", "Resume"), ("show", "Get")],
+)
+def test_steering(two: Any, peerctl: Any, command: str, call: str) -> None:
+    assert set(peerctl.json("--all", "run", command)) == {"alice", "bob"}
+    assert [peer.called for peer in two] == [[call], [call]]
+
+
+def test_watch_prints_a_line_for_every_round_that_all_have_closed(two: Any, peerctl: Any) -> None:
+    alice, bob = two
+    alice.watch = [run_status("running", 0.5), run_status("finished", 0.5, rounds=2)]
+    bob.watch = [run_status("running", 0.7), run_status("finished", 0.7, rounds=2)]
+    result = peerctl("--all", "run", "watch")
+    assert result.exit_code == 0
+    lines = [line for line in result.stdout.splitlines() if line.startswith("round ")]
+    assert lines[0].startswith("round 1/2: accuracy 0.610 (0.510 to 0.710 on 2 peers), local 0.400")
+    assert lines[1].startswith("round 2/2: accuracy 0.620")
+    assert len(lines) == 2
+
+
+def test_watch_as_json_is_one_object(two: Any, peerctl: Any) -> None:
+    for peer in two:
+        peer.watch = [run_status("running"), run_status("finished", rounds=2)]
+    shown = peerctl.json("--all", "run", "watch")
+    assert [shown[name]["state"] for name in ("alice", "bob")] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize(("state", "code"), [("finished", 0), ("failed", 1), ("stopped", 1)])
+def test_waiting_for_a_run_that_ends_otherwise(two: Any, peerctl: Any, state: str, code: int) -> None:
+    status = run_status(state, rounds=2)
+    status.error = "the trainer died\nagain"
+    two[0].watch = [status]
+    result = peerctl("run", "start", "--wait")
+    assert result.exit_code == code
+    if state == "failed":
+        assert "alice: the run failed: the trainer died again" in result.stdout
+
+
+def test_wait_does_not_watch_when_a_peer_refused(two: Any, peerctl: Any) -> None:
+    two[1].refuse = (grpc.StatusCode.FAILED_PRECONDITION, "run 12 is going on; stop it first")
+    result = peerctl("--all", "run", "start", "--wait")
+    assert result.exit_code == 4
+    assert result.stderr == "peerctl: bob: run 12 is going on; stop it first\n"
+    assert two[0].called == ["Start"]
+
+
+def test_a_peer_lost_in_the_middle_of_watching(two: Any, peers: Any, peerctl: Any) -> None:
+    alice, _ = two
+    alice.watch = [run_status("finished", rounds=2)]
+    peers.absent("carol")
+    result = peerctl("--on", "alice,carol", "run", "watch")
+    assert result.exit_code == 5
+    assert "finished" in result.stdout
+    assert "carol: no daemon answers" in result.stderr

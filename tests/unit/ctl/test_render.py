@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from ctl import render
+from ctl.fanout import Failure
+from peerd.errors import ConflictError, NotFoundError
+from peerd.pb import node_pb2, runs_pb2
+
+
+def text_of(thing: object) -> str:
+    console = Console(file=StringIO(), width=200, markup=False, force_terminal=True)
+    console.print(thing)
+    file = console.file
+    assert isinstance(file, StringIO)
+    return file.getvalue()
+
+
+def test_plain_keeps_numbers_names_and_defaults() -> None:
+    status = node_pb2.NodeStatus(
+        name="alice",
+        rss_bytes=2**63,
+        traffic=node_pb2.TrafficStatus(packets={"own": 2**40, "ack": 1}, rtt_samples=[0.5]),
+    )
+    data = render.plain(status, without={"rtt_samples"})
+    assert data["rss_bytes"] == 2**63
+    assert data["run_id"] == "" and data["round"] == 0
+    assert data["traffic"]["packets"] == {"ack": 1, "own": 2**40}
+    assert "rtt_samples" not in data["traffic"]
+    assert set(data) == {field.name for field in node_pb2.NodeStatus.DESCRIPTOR.fields}
+    assert json.loads(json.dumps(data)) == data
+
+
+def test_plain_of_repeated_messages_and_of_numbers_that_json_lacks() -> None:
+    nan = float("nan")
+    status = runs_pb2.RunStatus(
+        results=[runs_pb2.RoundResult(round=1, train_loss=nan), runs_pb2.RoundResult(round=2)]
+    )
+    data = render.plain(status)
+    assert [(r["round"], r["train_loss"]) for r in data["results"]] == [(1, None), (2, 0.0)]
+    json.dumps(data, allow_nan=False)
+
+
+def test_strings_of_peers_neither_style_nor_steer() -> None:
+    hostile = "[red]eve[/red]\x1b]0;title\x07\x1b[2J"
+    for thing in (render.table(("Name",), [(hostile,)]), render.details([("name", hostile)])):
+        shown = text_of(thing)
+        assert "[red]eve[/red]" in shown
+        assert "\x1b]" not in shown and "\x1b[2J" not in shown and "\x07" not in shown
+
+
+def test_an_error_is_one_line_and_its_tail_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ConflictError("alice:\n  taken")
+    render.report(error, "table")
+    assert capsys.readouterr().err == "peerctl: alice: taken\n"
+    error.tail = ["one", "  two\x1b[2J"]  # type: ignore[attr-defined]
+    render.report(error, "table")
+    assert capsys.readouterr().err == "peerctl: alice: taken\n    one\n      two [2J\n"
+    render.report(error, "json")
+    assert json.loads(capsys.readouterr().err) == {
+        "error": {
+            "message": "alice: taken",
+            "status": "FAILED_PRECONDITION",
+            "exit_code": 4,
+            "tail": ["one", "  two [2J"],
+        }
+    }
+
+
+def test_failures_are_reported_for_each_peer(capsys: pytest.CaptureFixture[str]) -> None:
+    failures = [Failure("a", NotFoundError("a: none")), Failure("b", ConflictError("b: taken"))]
+    render.report_failures(failures, "table")
+    assert capsys.readouterr().err == "peerctl: a: none\npeerctl: b: taken\n"
+    render.report_failures(failures, "json")
+    errors = json.loads(capsys.readouterr().err)["errors"]
+    assert {name: error["exit_code"] for name, error in errors.items()} == {"a": 3, "b": 4}
+    render.report_failures([], "json")
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import contextlib
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctl.text import Duration, one_line, parse_duration, printable, seconds, size
+from peerd.errors import InvalidInputError
+
+
+@given(st.text())
+def test_one_line_is_one_printable_line(text: str) -> None:
+    line = one_line(text)
+    assert line.isprintable()
+    assert "\n" not in line and "  " not in line
+
+
+@given(st.text())
+def test_printable_cannot_steer_the_terminal(text: str) -> None:
+    assert printable(text).isprintable()
+
+
+def test_printable_keeps_indentation() -> None:
+    assert printable('  File "x"\x1b[31m\r\n') == '  File "x" [31m'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("50ms", 0.05), ("1.5s", 1.5), ("2m", 120.0), ("1h", 3600.0), ("3", 3.0), (".5", 0.5),
+     ("20 us", 2e-5), ("0", 0.0), ("2min", 120.0)],
+)  # fmt: skip
+def test_durations(text: str, expected: float) -> None:
+    assert parse_duration(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["", "ms", "-1s", "1e3", "nan", "inf", "1 fortnight", "1,5s", "9" * 400])
+def test_not_durations(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="not a duration"):
+        parse_duration(text)
+
+
+@given(st.text())
+def test_duration_type_never_raises_but_bad_parameter(text: str) -> None:
+    with contextlib.suppress(click.BadParameter):
+        assert Duration().convert(text, None, None) >= 0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (2e-5, "20 us"), (0.0123, "12 ms"), (1.25, "1.2 s"), (83, "1m23s"), (7260, "2h01m")],
+)
+def test_seconds(value: float, text: str) -> None:
+    assert seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (94 << 20, "94.0 MiB"), (5 << 40, "5120.0 GiB")],
+)
+def test_size(value: float, text: str) -> None:
+    assert size(value) == text

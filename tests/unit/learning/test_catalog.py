@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from peerd.dataset import MNIST_FILES, find_idx_files
+from peerd.errors import InvalidInputError, NotFoundError
+from peerd.learning import DEFAULTS, check_task
+from peerd.types import RunSpec
+
+MakeSpec = Callable[..., RunSpec]
+
+
+def test_every_task_name_is_known_here_and_in_the_trainer() -> None:
+    from peerd.training.tasks import TASKS
+
+    assert set(DEFAULTS) == set(TASKS)
+
+
+@pytest.mark.parametrize("task", DEFAULTS)
+def test_the_defaults_are_valid_settings_of_a_spec(task: str, make_spec: MakeSpec) -> None:
+    spec = make_spec(task=task, **DEFAULTS[task])
+    assert msgspec.convert(msgspec.to_builtins(spec), RunSpec) == spec
+
+
+def test_unknown_tasks_are_told_the_known_ones(make_spec: MakeSpec) -> None:
+    with pytest.raises(InvalidInputError, match="'cifar'; known: digits-cnn, mnist-cnn"):
+        check_task(make_spec(task="cifar"))
+
+
+def test_digits_need_no_data(make_spec: MakeSpec) -> None:
+    check_task(make_spec(task="digits-cnn", data_dir=""))
+
+
+def test_a_missing_folder_is_named(make_spec: MakeSpec, tmp_path: Path) -> None:
+    folder = str(tmp_path / "nowhere")
+    with pytest.raises(NotFoundError, match=f"{folder}: no such data folder"):
+        check_task(make_spec(task="mnist-cnn", data_dir=folder))
+    with pytest.raises(NotFoundError, match="--data-dir"):
+        check_task(make_spec(task="mnist-cnn"))
+
+
+@pytest.mark.parametrize("missing", MNIST_FILES)
+def test_a_missing_file_is_named(make_spec: MakeSpec, tmp_path: Path, missing: str) -> None:
+    for name in MNIST_FILES:
+        if name != missing:
+            (tmp_path / f"{name}.gz").touch()
+    with pytest.raises(NotFoundError, match=f"{tmp_path / missing}.*missing"):
+        check_task(make_spec(task="mnist-cnn", data_dir=str(tmp_path)))
+
+
+def test_files_are_found_plain_and_zipped(tmp_path: Path) -> None:
+    names = [MNIST_FILES[0], *(f"{name}.gz" for name in MNIST_FILES[1:])]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in find_idx_files(str(tmp_path))] == names
+
+
+def test_a_host_that_cannot_train_is_told_so(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+
+    def without_torch(name: str) -> ModuleSpec | None:
+        return None if name == "torch" else find(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without_torch)
+    with pytest.raises(NotFoundError, match=r"torch not installed.*pip install 'peerd\[train\]'"):
+        check_task(make_spec())
+
+
+def test_the_daemon_side_never_imports_torch() -> None:
+    """Also not by looking whether torch is there."""
+    program = (
+        "import sys, peerd.learning as l, peerd.types as t\n"
+        "l.check_task(t.RunSpec(run_id='0' * 32, task='digits-cnn'))\n"
+        "heavy = {'torch', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr.decode()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peerd.errors import InvalidInputError
+from peerd.membership import Descriptor, decode_descriptor
+from peerd.membership.descriptor import DOMAIN, MAX_BYTES, sign_descriptor
+from peerd.pb import gossip_pb2
+
+KEY = Ed25519PrivateKey.from_private_bytes(b"i" * 32)
+MIX = bytes([9]) + bytes(31)
+GOOD = sign_descriptor(KEY, "alice", ("192.0.2.1:9101",), MIX, epoch=3, version=7)
+
+
+def signed(domain: bytes = DOMAIN, **changes) -> bytes:
+    """A descriptor with a valid signature, whatever is in it."""
+    fields = {
+        "identity_key": KEY.public_key().public_bytes_raw(),
+        "name": "alice",
+        "addresses": ["192.0.2.1:9101"],
+        "mix_key": MIX,
+        "epoch": 3,
+        "version": 7,
+    }
+    body = gossip_pb2.Descriptor(**(fields | changes)).SerializeToString(deterministic=True)
+    signature = KEY.sign(domain + body)
+    message = gossip_pb2.SignedDescriptor(descriptor=body, signature=signature)
+    return message.SerializeToString(deterministic=True)
+
+
+def test_it_comes_back_with_every_field():
+    assert decode_descriptor(GOOD.signed) == GOOD
+    assert (GOOD.name, GOOD.address, GOOD.mix_key) == ("alice", "192.0.2.1:9101", MIX)
+    assert (GOOD.epoch, GOOD.version) == (3, 7)
+    assert signed() == GOOD.signed  # deterministic
+
+
+@given(st.integers(0, len(GOOD.signed) * 8 - 1))
+def test_every_bit_flip_is_refused(bit):
+    data = bytearray(GOOD.signed)
+    data[bit // 8] ^= 1 << (bit % 8)
+    assert decode_descriptor(bytes(data)) is None
+
+
+@given(st.integers(0, len(GOOD.signed) - 1))
+def test_every_truncation_is_refused(length):
+    assert decode_descriptor(GOOD.signed[:length]) is None
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_crash_the_parser(data):
+    assert decode_descriptor(data) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": ""},
+        {"name": "Alice"},
+        {"name": "a" * 32},
+        {"name": "a\n"},
+        {"addresses": []},
+        {"addresses": ["192.0.2.1:9101"] * 9},
+        {"addresses": ["nonsense"]},
+        {"addresses": ["192.0.2.1:0"]},
+        {"addresses": ["192.0.2.1:" + "9" * 3000]},
+        {"mix_key": b""},
+        {"mix_key": bytes(32)},
+        {"mix_key": bytes([1]) + bytes(31)},
+        {"mix_key": MIX + b"x"},
+        {"identity_key": b"short"},
+        {"addresses": ["a" * MAX_BYTES + ":1"]},
+    ],
+    ids=str,
+)
+def test_well_signed_nonsense_is_refused(changes):
+    assert decode_descriptor(signed(**changes)) is None
+
+
+def test_a_signature_for_another_purpose_is_refused():
+    assert decode_descriptor(signed(domain=b"peerd bundle v1\0")) is None
+    assert decode_descriptor(signed(domain=b"")) is None
+
+
+def test_another_peers_signature_is_refused():
+    other = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    assert decode_descriptor(signed(identity_key=other)) is None
+
+
+def test_signing_checks_what_it_signs():
+    with pytest.raises(InvalidInputError):
+        sign_descriptor(KEY, "NOT A NAME", ("192.0.2.1:9101",), MIX)
+
+
+@given(
+    st.from_regex(r"\A[a-z0-9][a-z0-9-]{0,30}\Z"),
+    st.lists(st.integers(1, 65535).map(lambda p: f"host:{p}"), min_size=1, max_size=8),
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**64 - 1),
+)
+def test_all_allowed_descriptors_come_back(name, addresses, epoch, version):
+    made = sign_descriptor(KEY, name, tuple(addresses), MIX, epoch, version)
+    assert isinstance(made, Descriptor)
+    assert decode_descriptor(made.signed) == made

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from peerd.observe import Metrics, Neighbour, Sample, Tally
+from peerd.status import RoundResult
+from peerd.types import DropReason, PacketKind
+
+Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scrape(metrics: Metrics) -> Series:
+    text = generate_latest(metrics.registry).decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(series: Series, name: str, **labels: str) -> float:
+    return series[name, frozenset(labels.items())]
+
+
+def full(sample: Callable[..., Sample]) -> Sample:
+    return sample(
+        bytes_sent=8300,
+        bytes_received=16600,
+        links_out=5,
+        links_in=4,
+        peers={"alive": 5},
+        queues={"inbox": 1, "mix": 2, "link": 3, "send": 4, "in_flight": 6},
+        round=3,
+        stage="exchanging",
+        accuracy_local=0.75,
+        accuracy_aggregated=0.875,
+        train_loss=0.5,
+        daemon_cpu_seconds=12.5,
+        daemon_rss_bytes=100,
+        trainer_cpu_seconds=30.0,
+        trainer_rss_bytes=200,
+        trainer_up=True,
+        trainer_restarts=1,
+        neighbours=(Neighbour("bob", True, 0.002), Neighbour("carol", False, 0.0)),
+    )
+
+
+def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
+    series = scrape(metrics)
+    expected = [
+        *(("peerd_packets_total", {"direction": "sent", "kind": kind}) for kind in PacketKind),
+        ("peerd_packets_total", {"direction": "received", "kind": "any"}),
+        ("peerd_packets_total", {"direction": "delivered", "kind": "any"}),
+        *(("peerd_dropped_total", {"reason": reason}) for reason in DropReason),
+        *(("peerd_bytes_total", {"direction": d}) for d in ("sent", "received")),
+        *(("peerd_links", {"direction": d}) for d in ("out", "in")),
+        *(("peerd_peers", {"state": s}) for s in ("unknown", "alive", "dead")),
+        *(("peerd_queue_depth", {"queue": queue}) for queue in ("inbox", "mix", "link", "send", "in_flight")),
+        *(("peerd_messages_total", {"outcome": o}) for o in ("acked", "resent", "gave_up")),
+        ("peerd_messages_unacknowledged", {}),
+        ("peerd_rtt_seconds_count", {}),
+        ("peerd_loop_rtt_seconds_count", {}),
+        ("peerd_round", {}),
+        *(("peerd_rounds_closed_total", {"by": by}) for by in ("complete", "grace", "timeout")),
+        ("peerd_round_seconds_count", {}),
+        ("peerd_exchange_seconds_count", {}),
+        *(
+            ("peerd_stage_cpu_seconds_total", {"process": "trainer", "stage": stage})
+            for stage in ("idle", "starting", "training", "exchanging", "evaluating", "paused")
+        ),
+        *(("peerd_process_cpu_seconds_total", {"process": p}) for p in ("daemon", "trainer")),
+        *(("peerd_process_resident_memory_bytes", {"process": p}) for p in ("daemon", "trainer")),
+        ("peerd_trainer_up", {}),
+        ("peerd_trainer_restarts_total", {}),
+    ]
+    for name, labels in expected:
+        assert value(series, name, **labels) == 0.0, (name, labels)
+    assert not [name for name, _ in series if "accuracy" in name or "loss" in name]
+    assert value(series, "peerd_build_info", version="1.2.3") == 1.0
+    assert value(series, "peerd_mixing_info", strategy="exponential", hops="3") == 1.0
+
+
+def test_the_tally_is_what_is_exposed(metrics: Metrics, tally: Tally) -> None:
+    tally.sent(PacketKind.OWN)
+    tally.sent(PacketKind.FORWARDED)
+    tally.sent(PacketKind.FORWARDED)
+    tally.received = 7
+    tally.delivered = 4
+    tally.dropped(DropReason.REPLAY, 3)
+    tally.resent = 2
+    tally.gave_up = 1
+    tally.acknowledged(0.3)
+    tally.acknowledged(45.0)
+    series = scrape(metrics)
+    assert value(series, "peerd_packets_total", direction="sent", kind="own") == 1
+    assert value(series, "peerd_packets_total", direction="sent", kind="forwarded") == 2
+    assert value(series, "peerd_packets_total", direction="received", kind="any") == 7
+    assert value(series, "peerd_packets_total", direction="delivered", kind="any") == 4
+    assert value(series, "peerd_dropped_total", reason="replay") == 3
+    outcomes = [value(series, "peerd_messages_total", outcome=o) for o in ("acked", "resent", "gave_up")]
+    assert outcomes == [2, 2, 1]
+    assert value(series, "peerd_rtt_seconds_bucket", le="0.25") == 0
+    assert value(series, "peerd_rtt_seconds_bucket", le="0.5") == 1
+    assert value(series, "peerd_rtt_seconds_bucket", le="60.0") == 2
+    assert value(series, "peerd_rtt_seconds_count") == 2
+    assert value(series, "peerd_rtt_seconds_sum") == pytest.approx(45.3)
+
+
+def test_the_sample_is_what_is_exposed(metrics: Metrics, node, sample) -> None:
+    node.now = full(sample)
+    series = scrape(metrics)
+    assert value(series, "peerd_bytes_total", direction="sent") == 8300
+    assert value(series, "peerd_bytes_total", direction="received") == 16600
+    assert value(series, "peerd_links", direction="out") == 5
+    assert value(series, "peerd_links", direction="in") == 4
+    assert value(series, "peerd_peers", state="alive") == 5
+    assert value(series, "peerd_peers", state="dead") == 0
+    depths = [
+        value(series, "peerd_queue_depth", queue=queue)
+        for queue in ("inbox", "mix", "link", "send", "in_flight")
+    ]
+    assert depths == [1, 2, 3, 4, 6]
+    assert value(series, "peerd_messages_unacknowledged") == 6
+    assert value(series, "peerd_round") == 3
+    assert value(series, "peerd_accuracy", model="local") == 0.75
+    assert value(series, "peerd_accuracy", model="aggregated") == 0.875
+    assert value(series, "peerd_train_loss") == 0.5
+    assert value(series, "peerd_process_cpu_seconds_total", process="daemon") == 12.5
+    assert value(series, "peerd_process_cpu_seconds_total", process="trainer") == 30
+    assert value(series, "peerd_process_resident_memory_bytes", process="daemon") == 100
+    assert value(series, "peerd_process_resident_memory_bytes", process="trainer") == 200
+    assert value(series, "peerd_trainer_up") == 1
+    assert value(series, "peerd_trainer_restarts_total") == 1
+    assert value(series, "peerd_neighbour_up", neighbour="bob") == 1
+    assert value(series, "peerd_neighbour_up", neighbour="carol") == 0
+    assert value(series, "peerd_neighbour_rtt_seconds", neighbour="bob") == 0.002
+
+
+def test_exactly_one_stage_is_on(metrics: Metrics, node, sample) -> None:
+    for stage in ("idle", "starting", "training", "exchanging", "evaluating", "paused", "done"):
+        node.now = sample(stage=stage)
+        stages = {
+            dict(labels)["stage"]: on
+            for (name, labels), on in scrape(metrics).items()
+            if name == "peerd_stage"
+        }
+        assert [name for name, on in stages.items() if on] == [stage]
+        assert set(stages.values()) == {0.0, 1.0}
+
+
+def test_rounds_and_stage_cpu_are_told_by_the_run(metrics: Metrics) -> None:
+    metrics.stages.enter("training")
+    metrics.trainer_spent("training", 4.0)
+    metrics.trainer_spent("training", 0.5)
+    metrics.trainer_spent("evaluating", 0.25)
+    metrics.trainer_spent("evaluating", -1.0)  # a counter never falls
+    for by, seconds in (("complete", 8.0), ("complete", 9.0), ("timeout", 200.0)):
+        metrics.round_measured(
+            RoundResult(round=1, closed_by=by, round_seconds=seconds, exchange_seconds=seconds / 4)
+        )
+    series = scrape(metrics)
+    name = "peerd_stage_cpu_seconds_total"
+    assert value(series, name, process="trainer", stage="training") == 4.5
+    assert value(series, name, process="trainer", stage="evaluating") == 0.25
+    assert value(series, name, process="daemon", stage="training") > 0.0
+    assert value(series, "peerd_rounds_closed_total", by="complete") == 2
+    assert value(series, "peerd_rounds_closed_total", by="timeout") == 1
+    assert value(series, "peerd_round_seconds_sum") == 217
+    assert value(series, "peerd_round_seconds_bucket", le="10.0") == 2
+    assert value(series, "peerd_exchange_seconds_bucket", le="2.5") == 2
+    assert value(series, "peerd_exchange_seconds_count") == 3
+
+
+def test_the_registry_is_its_own_and_registering_does_not_sample(node, tally: Tally) -> None:
+    ours = Metrics(tally, node)
+    assert node.calls == 0
+    assert ours.registry is not REGISTRY
+    assert Metrics(Tally(), node).registry is not ours.registry
+    assert not [f.name for f in REGISTRY.collect() if f.name.startswith("peerd")]
+
+
+def labels_of(metrics: Metrics) -> Iterator[str]:
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            yield from sample.labels
+
+
+def test_no_label_can_name_a_peer_a_path_or_a_packet(metrics: Metrics, node, sample) -> None:
+    allowed = {
+        "direction", "kind", "reason", "state", "queue", "outcome", "le", "stage", "by", "model",
+        "process", "version", "strategy", "hops",
+    }  # fmt: skip
+    node.now = full(sample)._replace(neighbours=())
+    assert set(labels_of(metrics)) == allowed
+    node.now = full(sample)
+    assert set(labels_of(metrics)) == allowed | {"neighbour"}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize("state", ["quiet", "full"])
+def test_promtool_finds_nothing_to_say(metrics: Metrics, node, sample, state: str) -> None:
+    if state == "full":
+        node.now = full(sample)
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=generate_latest(metrics.registry),
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peerd.observe import Histogram, Tally
+from peerd.observe.tally import RECENT_SAMPLES
+from peerd.types import DropReason, PacketKind
+
+
+def test_every_kind_and_reason_is_there_from_the_start() -> None:
+    tally = Tally()
+    assert tally.sent_packets == dict.fromkeys(PacketKind, 0)
+    assert tally.drops == dict.fromkeys(DropReason, 0)
+
+
+def test_what_happens_is_counted() -> None:
+    tally = Tally()
+    for kind in (PacketKind.OWN, PacketKind.OWN, PacketKind.LOOP):
+        tally.sent(kind)
+    tally.dropped(DropReason.REPLAY)
+    tally.dropped(DropReason.BAD_CELL, 5)
+    tally.acknowledged(0.2)
+    tally.loop_returned(0.7)
+    assert (tally.sent_packets[PacketKind.OWN], tally.sent_packets[PacketKind.LOOP]) == (2, 1)
+    assert (tally.drops[DropReason.REPLAY], tally.drops[DropReason.BAD_CELL]) == (1, 5)
+    assert (tally.acked, tally.rtt.total, tally.loop_rtt.total) == (1, 0.2, 0.7)
+
+
+def test_a_misspelt_counter_is_an_error_and_not_a_new_counter() -> None:
+    with pytest.raises(AttributeError):
+        Tally().ackd = 1
+
+
+def test_quantiles_by_nearest_rank() -> None:
+    tally = Tally()
+    assert tally.rtt_quantile(0.95) == 0.0
+    for rtt in (0.4, 0.1, 0.3, 0.2):
+        tally.acknowledged(rtt)
+    assert [tally.rtt_quantile(q) for q in (0.0, 0.25, 0.5, 0.51, 0.95, 1.0)] == [
+        0.1, 0.1, 0.2, 0.3, 0.4, 0.4,
+    ]  # fmt: skip
+
+
+@given(st.lists(st.floats(0.0, 100.0), min_size=1, max_size=200), st.floats(0.0, 1.0))
+def test_a_quantile_is_the_least_sample_with_that_share_at_or_below(samples: list[float], q: float) -> None:
+    tally = Tally()
+    for rtt in samples:
+        tally.acknowledged(rtt)
+    at = tally.rtt_quantile(q)
+    assert at in samples
+    assert sum(rtt <= at for rtt in samples) >= q * len(samples)
+    assert sum(rtt < at for rtt in samples) < max(q * len(samples), 1)
+
+
+def test_memory_for_samples_is_bounded_and_the_latest_stay() -> None:
+    tally = Tally()
+    for number in range(3 * RECENT_SAMPLES):
+        tally.acknowledged(float(number))
+    assert len(tally.recent_rtt) == RECENT_SAMPLES
+    assert tally.rtt_quantile(0.0) == 2 * RECENT_SAMPLES
+    assert sum(tally.rtt.counts) == tally.acked == 3 * RECENT_SAMPLES
+
+
+@given(st.lists(st.one_of(st.floats(0.0, 100.0), st.sampled_from([0.0005, 0.01, 60.0]))))
+def test_buckets_count_what_is_at_or_below_their_bound(values: list[float]) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram.observe(value)
+    rows = histogram.cumulative()
+    assert rows[-1] == ("+Inf", len(values))
+    assert [bound for bound, _ in rows[:-1]] == [str(bound) for bound in histogram.bounds]
+    for bound, count in rows[:-1]:
+        assert count == sum(value <= float(bound) for value in values)
+    assert histogram.total == pytest.approx(sum(values))
