@@ -28,7 +28,7 @@ class _Slice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class NetworkConfig(_Slice, frozen=True, kw_only=True):
     """What all peers of a network share; signed by its authority and part of every bundle."""
 
-    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z")]
     max_hops: Annotated[int, Meta(ge=1, le=16)] = 5
     """Most intermediate mix nodes that a header has room for."""
     body_bytes: Annotated[int, Meta(ge=512, le=65_536)] = 8192
@@ -49,7 +49,7 @@ class MixingConfig(_Slice, frozen=True, kw_only=True):
     """Drop cover to random peers, Poisson; answered by a SURB like any message."""
     outbox_size: Annotated[int, Meta(ge=2, le=10_000)] = 16
     """outbox: packets in the box, filled up with drop cover."""
-    outbox_interval_seconds: Annotated[float, Meta(gt=0.0, le=60.0)] = 0.005
+    outbox_interval_seconds: Annotated[float, Meta(ge=0.001, le=60.0)] = 0.005
     """outbox: mean of the truncated normal between two departures."""
     outbox_jitter_seconds: Annotated[float, Meta(ge=0.0, le=60.0)] = 0.002
     """outbox: standard deviation of the same."""

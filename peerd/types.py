@@ -76,7 +76,7 @@ PartitionName = Literal["iid", "dirichlet"]
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that the peers of a run must agree on, except `data_dir`, which is each host's own."""
 
-    run_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    run_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
     """32 hex digits, drawn by the operator."""
     task: str
     """One of `learning.catalog`'s."""

@@ -267,9 +267,9 @@ class Testbed:
         for peer in self._record.peers:
             child = self._children.get(peer.name)
             code = None if child is None else child.poll()
-            if peer.process is not None and (code is not None or not peer.alive):
-                log = self.log(peer.name)
-                return PeerExitedError(peer.name, how_it_ended(code), log, code)
+            gone = child is None and peer.process is not None and not peer.alive
+            if code is not None or gone:
+                return PeerExitedError(peer.name, how_it_ended(code), self.log(peer.name), code)
         return None
 
     def down(self) -> list[str]:

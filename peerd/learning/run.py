@@ -131,6 +131,7 @@ class Run:
     async def _begin(self) -> None:
         self._notify()
         ready = await self._restarting(lambda: self._trainer.start(self.spec, self._shard, self._shards))
+        self._observer.trainer_spent("starting", self._trainer.cpu_seconds)
         layout = Layout(ready.parameters, self._values)
         self._layout = layout
         now = self._clock()

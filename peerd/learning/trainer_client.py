@@ -301,7 +301,8 @@ class TrainerClient:
         return reply
 
     async def _next(self, child: _Child) -> FromTrainer:
-        async with asyncio.timeout(self._config.hang_timeout_seconds):
+        starting = self.state == "starting"  # which has its own limit
+        async with asyncio.timeout(None if starting else self._config.hang_timeout_seconds):
             line = await child.reader.readuntil(b"\n")
         message = decode_from_trainer(line)
         child.cpu_seconds = message.usage.cpu_seconds

@@ -263,7 +263,7 @@ async def test_garbage_on_the_port_is_counted_and_survived(links):
 
 
 async def test_a_stranger_that_says_nothing_is_timed_out(links):
-    (bob, alice) = await links("bob", "alice", run=False)
+    (bob,) = await links("bob", run=False)
     bob.config = msgspec.structs.replace(bob.config, connect_timeout_seconds=0.3)
     await bob.start(bob.addresses)
     reader, writer = await asyncio.open_connection(*bob.address)

@@ -172,6 +172,15 @@ async def test_divergence_ends_the_task(make_client: MakeClient) -> None:
         await client.train(1, np.full(ready.parameters, 1e30, np.float32))
 
 
+def imports_first_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children find a module in `folder` before any other of its name."""
+    paths = os.pathsep.join([str(folder), str(Path(__file__).parents[2])])
+    monkeypatch.setattr(
+        "peerd.learning.trainer_client._environment",
+        lambda threads: {**os.environ, "PYTHONPATH": paths},
+    )
+
+
 async def test_a_crash_says_why_and_what_it_wrote_is_passed_on(
     make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -179,9 +188,7 @@ async def test_a_crash_says_why_and_what_it_wrote_is_passed_on(
     (tmp_path / "torch.py").write_text("raise ImportError('no such luck')")
     lines: list[str] = []
     client = make_client(log=lines.append)
-    monkeypatch.setattr("peerd.learning.trainer_client._environment", lambda threads: {
-        **os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
-    })
+    imports_first_from(tmp_path, monkeypatch)
     with pytest.raises(TrainerDied, match="exit code 1: ImportError: no such luck"):
         await client.start(SPEC, 0, 6)
     assert lines[0].startswith("Traceback")
@@ -193,14 +200,12 @@ async def test_a_chatty_child_does_not_flood_the_log(
 ) -> None:
     (tmp_path / "torch.py").write_text(
         "import sys\n"
-        "for _ in range(5_000): print('x' * 100_000, file=sys.stderr) if _ < 20 else print('y', file=sys.stderr)\n"
+        "for line in ['x' * 100_000] * 20 + ['y'] * 5_000: print(line, file=sys.stderr)\n"
         "sys.exit('over')\n"
     )
     lines: list[str] = []
     client = make_client(log=lines.append)
-    monkeypatch.setattr("peerd.learning.trainer_client._environment", lambda threads: {
-        **os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
-    })
+    imports_first_from(tmp_path, monkeypatch)
     with pytest.raises(TrainerDied, match="exit code 1: over"):
         await client.start(SPEC, 0, 6)
     assert len(lines) == 200
@@ -242,9 +247,8 @@ async def test_nothing_is_left_open(make_client: MakeClient) -> None:
     await client.start(SPEC, 0, 6)
     await client.close()
     before = me.num_fds()
-    for _ in range(2):
-        await client.start(SPEC, 0, 6)
-        await client.close()
+    await client.start(SPEC, 0, 6)
+    await client.close()
     assert me.num_fds() <= before
     assert not [child for child in me.children() if child.status() != psutil.STATUS_ZOMBIE]
 

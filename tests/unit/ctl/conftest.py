@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -12,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from ctl.cli import cli
 from ctl.contexts import Contexts, Endpoint
+from ctl.testbed import Plan
 from peerd.pb import (
     mixing_pb2,
     mixing_pb2_grpc,
@@ -260,3 +264,45 @@ def peerctl(home: Path) -> Runner:
 @pytest.fixture
 def status_of() -> Callable[..., node_pb2.NodeStatus]:
     return node_status
+
+
+class StandIn:
+    """Daemons that are not: see standin.py. Call it to choose the bad habits of single peers."""
+
+    command = (sys.executable, str(Path(__file__).with_name("standin.py")))
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, **habits: dict[str, Any]) -> None:
+        self._monkeypatch.setenv("STANDIN", json.dumps(habits))
+
+    def plan(self, peers: int = 3, hops: int = 1) -> Plan:
+        return Plan.make(peers, command=self.command, hops=hops)
+
+    def use_for_peerctl(self) -> None:
+        """Let the commands start these instead of `peerd`."""
+        self._monkeypatch.setattr(Plan.make.__func__, "__defaults__", (None, self.command))
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    made = StandIn(monkeypatch)
+    made()
+    return made
+
+
+@pytest.fixture
+def left_running(short_path: Path) -> Callable[[], list[str]]:
+    """Command lines of processes that mention the test's folder, other than this one."""
+
+    def look() -> list[str]:
+        lines = []
+        for process in psutil.process_iter(["pid", "cmdline", "status"]):
+            line = " ".join(process.info["cmdline"] or [])
+            zombie = process.info["status"] == psutil.STATUS_ZOMBIE
+            if str(short_path) in line and process.info["pid"] != os.getpid() and not zombie:
+                lines.append(line)
+        return lines
+
+    return look

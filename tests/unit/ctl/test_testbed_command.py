@@ -1,0 +1,87 @@
+"""`peerctl testbed` over stand-in daemons, and the other commands that find them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctl.testbed import Testbed
+
+Left = Callable[[], list[str]]
+
+
+@pytest.fixture
+def folder(home: Path, standin: Any, left_running: Left) -> Any:
+    """Nothing runs when the test ends, whatever it did."""
+    standin.use_for_peerctl()
+    folder = home / "tb"
+    yield folder
+    if (folder / "testbed.json").exists():
+        Testbed.load(folder).down()
+    assert left_running() == []
+
+
+def test_up_use_status_logs_down(peerctl: Any, folder: Path, left_running: Left) -> None:
+    up = peerctl("testbed", "up", "--dir", str(folder), "--peers", "3", "--hops", "1")
+    assert up.exit_code == 0, up.output
+    assert "3 of 3 peers see all others" in up.stdout
+    assert list(peerctl.json("--all", "status")) == ["alice", "bob", "carol"]
+    assert peerctl.json("status")["name"] == "alice"
+    assert list(peerctl.json("--testbed", str(folder), "--on", "bob", "status")) == ["bob"]
+    shown = peerctl.json("testbed", "status")
+    assert shown["dir"] == str(folder)
+    assert [(peer["name"], peer["state"]) for peer in shown["peers"]] == [
+        ("alice", "up"),
+        ("bob", "up"),
+        ("carol", "up"),
+    ]
+    assert "alice | alice begins at" in peerctl("testbed", "logs").stdout
+    assert peerctl("testbed", "logs", "bob").stdout.startswith("bob begins at 127.0.0.1:")
+    assert "no peer 'zed'" in peerctl.error(3, "testbed", "logs", "zed")
+
+    again = peerctl.json("testbed", "up", "--dir", str(folder), "--hops", "1")
+    assert again["peers"] == ["alice", "bob", "carol"]
+    busy = peerctl.error(4, "testbed", "up", "--dir", str(folder), "--fresh", "--peers", "4", "--hops", "1")
+    assert "alice, bob, carol run; `peerctl testbed down` first" in busy
+
+    down = peerctl.json("testbed", "down")
+    assert (down["ended"], down["killed"]) == (["alice", "bob", "carol"], [])
+    assert left_running() == []
+    assert "names no peer" in peerctl.error(3, "--all", "status")
+    states = peerctl.json("testbed", "status", "--dir", str(folder))["peers"]
+    assert {peer["state"] for peer in states} == {"down"}
+
+    fresh = peerctl.json("testbed", "up", "--dir", str(folder), "--fresh", "--peers", "4", "--hops", "1")
+    assert len(fresh["peers"]) == 4
+    assert "Ended alice, bob, carol, dora" in peerctl("testbed", "down", "--delete").stdout
+    assert not folder.exists()
+
+
+def test_a_failed_up_is_one_error_with_the_tail_of_the_log(
+    peerctl: Any, folder: Path, standin: Any, left_running: Left
+) -> None:
+    standin(bob={"exit": 3})
+    result = peerctl("testbed", "up", "--dir", str(folder), "--peers", "3", "--hops", "1")
+    assert result.exit_code == 1
+    first, *tail = result.stderr.splitlines()
+    assert first == "peerctl: bob ended with exit code 3"
+    assert tail[-1] == "    peerd: cannot go on"
+    assert left_running() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hops", "3", "--peers", "4"], "hops: 3 mix nodes between two peers need at least 5"),
+        (["--strategy", "magic"], "mixing: strategy: Invalid enum value 'magic'"),
+        (["--loop-rate", "-1"], "mixing: loop_rate_per_second"),
+    ],
+)
+def test_what_cannot_work_makes_nothing(
+    peerctl: Any, folder: Path, arguments: list[str], message: str
+) -> None:
+    assert message in peerctl.error(2, "testbed", "up", "--dir", str(folder), *arguments)
+    assert not folder.exists()
