@@ -48,10 +48,10 @@ class MixingConfig(_Slice, frozen=True, kw_only=True):
     drop_rate_per_second: Rate = 0.5
     """Drop cover to random peers, Poisson; answered by a SURB like any message."""
     outbox_size: Annotated[int, Meta(ge=2, le=10_000)] = 16
-    """outbox: packets in the box, filled up with drop cover."""
-    outbox_interval_seconds: Annotated[float, Meta(ge=0.001, le=60.0)] = 0.005
+    """outbox: packets in the box, filled up with dummies."""
+    outbox_interval_seconds: Annotated[float, Meta(ge=0.001, le=60.0)] = 0.002
     """outbox: mean of the truncated normal between two departures."""
-    outbox_jitter_seconds: Annotated[float, Meta(ge=0.0, le=60.0)] = 0.002
+    outbox_jitter_seconds: Annotated[float, Meta(ge=0.0, le=60.0)] = 0.001
     """outbox: standard deviation of the same."""
     queue_limit: Annotated[int, Meta(ge=16, le=1_000_000)] = 8192
     """Packets that the strategy may hold; more are dropped and counted."""
@@ -59,7 +59,7 @@ class MixingConfig(_Slice, frozen=True, kw_only=True):
 
 class DeliveryConfig(_Slice, frozen=True, kw_only=True):
     max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 128
-    """Messages that wait for an acknowledgement at a time."""
+    """Most messages that wait for an acknowledgement at a time; fewer when the mixnet queues."""
     queue_limit: Annotated[int, Meta(ge=1, le=10_000_000)] = 200_000
     """Messages that wait to be sent."""
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 10

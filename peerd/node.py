@@ -130,9 +130,11 @@ class Node:
 
     async def close(self) -> None:
         """Wait for a checkpoint that is being written, then close the replay log."""
-        if self._saving is not None:
-            await self._saving
-        self._replay_log.close()
+        try:
+            if self._saving is not None:
+                await self._saving
+        finally:
+            self._replay_log.close()
 
     # -- events ---------------------------------------------------------------
 
@@ -183,11 +185,12 @@ class Node:
                 self._run.gave_up(round_number)
 
     def _on_link(self, peer: PeerId, direction: str, up: bool) -> None:
-        now = monotonic()
+        if direction != "outbound":
+            return  # who dials us is no proof that we can reach it
         if up:
-            self._view_changed(self.view.link_up(peer, direction, now))
+            self._view_changed(self.view.link_up(peer, monotonic()))
         else:
-            self.view.link_down(peer, direction, now)
+            self.view.link_down(peer, monotonic())
         self._tick_view()
 
     def _view_changed(self, changes: list[Change]) -> None:
@@ -234,7 +237,7 @@ class Node:
                 await before
             try:
                 await asyncio.to_thread(self._checkpoint.save, spec, round_number, vector)
-            except OSError as error:
+            except Exception as error:  # a full disk, no memory: the next one may succeed
                 self._log.error("checkpoint not written", error=str(error))
 
         self._saving = asyncio.create_task(save())
@@ -275,6 +278,8 @@ class Node:
             raise ConflictError("the peer is still starting or already stopping")
         if self._run is not None and not self._run.ended:
             raise ConflictError(f"run {self._run.spec.run_id} is going on; stop it first")
+        if self._run_task is not None and not self._run_task.done():
+            raise ConflictError("the last run is still ending; try again in a moment")
         check_task(spec)
         ids = sorted([self._state.peer_id, *self.view.peers()])
         self._run = Run(
@@ -291,6 +296,7 @@ class Node:
             clock=monotonic,
             log=self._log,
         )
+        self._forget_messages()  # of an earlier run: tags are round numbers
         self._run_task = self._group.create_task(self._run.main(), name="run")
         self._log.info("run started", run=spec.run_id[:8], task=spec.task, cohort=self._cohort())
         return self._run.status()
@@ -301,7 +307,11 @@ class Node:
         if self._run_task is not None:
             self._run_task.cancel()
             await asyncio.wait({self._run_task})
+        self._forget_messages()
         return run.status()
+
+    def _forget_messages(self) -> None:
+        self._on_events(self._mixnet.delivery.cancel(lambda _peer, _round: True))
 
     def pause_run(self) -> RunStatus:
         run = self._live_run()

@@ -21,6 +21,8 @@ class PacketKind(StrEnum):
     ACK = "ack"
     LOOP = "loop"
     DROP = "drop"
+    DUMMY = "dummy"
+    """Fills a slot of a constant-rate strategy; ends at the next peer."""
 
 
 class DropReason(StrEnum):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +78,7 @@ class ControlServer:
         )
         self._services = ["", *services]
         self.tcp_port: int | None = None
+        self._bound_inode: int | None = None
 
     async def start(self) -> None:
         """Bind and serve; health says SERVING when this returns."""
@@ -90,7 +93,9 @@ class ControlServer:
         """Say NOT_SERVING, let calls end for `grace` seconds, then close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
-        self.unix_path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if self.unix_path.lstat().st_ino == self._bound_inode:
+                self.unix_path.unlink()
 
     def _bind_unix(self) -> None:
         path = self.unix_path
@@ -99,6 +104,7 @@ class ControlServer:
                 f"control socket {path}: a Unix socket path has at most {UNIX_PATH_BYTES} bytes; "
                 "set [control] unix to a shorter one"
             )
+        self._check_free(path)
         if not path.parent.is_dir():
             raise InvalidInputError(f"control socket {path}: {path.parent} is not a folder")
         mask = os.umask(0o177)  # the socket is the guard: it is never open to others, not for a moment
@@ -108,6 +114,19 @@ class ControlServer:
             raise ConflictError(f"control socket {path} cannot be bound; is it in use?") from None
         finally:
             os.umask(mask)
+        self._bound_inode = path.lstat().st_ino
+
+    @staticmethod
+    def _check_free(path: Path) -> None:
+        """gRPC unlinks whatever lies at the path before it binds: it must be a dead daemon's socket."""
+        if path.is_symlink() or (path.exists() and not path.is_socket()):
+            raise ConflictError(f"control socket {path}: there is a file here that is no socket")
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except OSError:
+                return  # nobody listens
+        raise ConflictError(f"control socket {path}: another process listens here")
 
     def _bind_tcp(self) -> None:
         host, port = parse_address(self._config.listen, "[control] listen")

@@ -1,7 +1,12 @@
-"""Cover packets: loops to oneself and drops to random peers (Loopix, Piotrowska et al. 2017, 4.1).
+"""Cover packets: loops, drops (Loopix, Piotrowska et al. 2017, 4.1) and dummies.
 
 Drop cover is a message without payload and with a live SURB, answered like any other: an observer
 who sees whether something is answered learns nothing. A loop measures the mixnet on its way.
+
+A dummy fills a slot of a constant-rate strategy. It ends at the next peer and asks for no answer, so that
+it costs no later slot of anybody: fillers that travelled on would make more work than the slots they fill,
+and the load of the network would grow without bound. On the wire it is a packet like any other; only its
+recipient, a direct neighbour, learns that this slot was empty.
 """
 
 from __future__ import annotations
@@ -74,6 +79,16 @@ class Cover:
         message = Message(self._rng.randbytes(MESSAGE_ID_BYTES), surb.to_bytes(), b"")
         packet = wrap(self._geometry, there, self._codec.encode(message))
         return Inject(packet, there[0].peer, PacketKind.DROP, draw_exponential(self._rng, mean))
+
+    def dummy(self) -> Inject | Dropped:
+        """One packet straight to a random neighbour, to be dropped there."""
+        others = list(self._directory.alive())
+        path = self._paths.draw(self._me, self._rng.choice(others), 0, 0.0) if others else None
+        if path is None:
+            return Dropped(DropReason.NO_PATH)
+        message = Message(self._rng.randbytes(MESSAGE_ID_BYTES), bytes(self._geometry.surb_bytes), b"")
+        packet = wrap(self._geometry, path, self._codec.encode(message))
+        return Inject(packet, path[0].peer, PacketKind.DUMMY, 0.0)
 
     def returned(self, message_id: bytes, now: float) -> LoopReturned | None:
         """A message that may be one of our loops."""

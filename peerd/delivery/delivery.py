@@ -75,6 +75,8 @@ class Delivery:
         loop = self._cover.returned(message.message_id, now)
         if loop is not None:
             return [loop]
+        if self._codec.is_dummy(message):
+            return []
         return self._receiver.receive(message, self._sender.mixing)
 
     def replied(self, surb_id: bytes, body: bytes, now: float) -> list[Event]:
@@ -88,6 +90,10 @@ class Delivery:
 
     def cover(self, kind: PacketKind, now: float) -> Inject | Dropped:
         return self._cover.make(kind, self._sender.mixing, now)
+
+    def dummy(self) -> Inject | Dropped:
+        """What fills an empty slot of a constant-rate strategy."""
+        return self._cover.dummy()
 
     def peer_died(self, peer: PeerId, now: float) -> list[Event]:
         return self._sender.peer_died(peer, now)

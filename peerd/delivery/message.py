@@ -3,7 +3,7 @@
     message id (16, random) | SURB | payload length (4, big-endian) | payload | zeros
 
 The SURB is for the acknowledgement. Drop cover has one too and an empty payload; loop cover carries
-random bytes in its place, since its only reader is its sender.
+random bytes in its place, since its only reader is its sender; a dummy has zeros: no answer is wanted.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ class MessageCodec:
             return DropReason.BAD_MESSAGE
         payload = data[self._overhead : self._overhead + length]
         return Message(data[:MESSAGE_ID_BYTES], data[MESSAGE_ID_BYTES:surb_end], payload)
+
+    def is_dummy(self, message: Message) -> bool:
+        """Whether the message fills a slot and means nothing."""
+        return not any(message.surb) and not message.payload
 
     def unpack_surb(self, message: Message) -> Surb | None:
         surb = Surb.from_bytes(self._geometry, message.surb)

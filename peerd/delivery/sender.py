@@ -26,6 +26,7 @@ from peerd.delivery.events import Acked, Dropped, Event, GaveUp, Inject
 from peerd.delivery.message import MESSAGE_ID_BYTES, Message, MessageCodec
 from peerd.delivery.path import PathSelector
 from peerd.delivery.rtt import RttEstimator
+from peerd.delivery.window import Window
 from peerd.mix import draw_exponential
 from peerd.sphinx import Geometry, SurbKeys, make_surb, wrap
 from peerd.types import DropReason, PacketKind, PeerId
@@ -83,6 +84,7 @@ class Sender:
             config.min_timeout_seconds,
             config.max_timeout_seconds,
         )
+        self._window = Window(config.max_in_flight)
         self._queue: deque[_Outgoing] = deque()
         self._again: deque[_Outgoing] = deque()
         self._open: dict[bytes, _Outgoing] = {}
@@ -165,6 +167,7 @@ class Sender:
         message = attempt.message
         rtt = 0.0 if attempt.departed is None else now - attempt.departed
         self.rtt.sample(rtt - attempt.known_delay)
+        self._window.acked(rtt - attempt.known_delay)
         self._settle(message)
         return Acked(message.tag, rtt, len(message.attempts))
 
@@ -193,7 +196,7 @@ class Sender:
         return [GaveUp(message.tag, reason) for message in gone]
 
     def _has_room(self) -> bool:
-        return len(self._open) < self._config.max_in_flight
+        return len(self._open) < self._window.size
 
     def _next(self) -> _Outgoing | None:
         while self._again:
@@ -247,6 +250,7 @@ class Sender:
                 continue
             message = timer[2]
             message.deadline = None
+            self._window.timed_out(now)
             if len(message.attempts) < self._config.max_attempts:
                 self._again.append(message)
             else:
@@ -256,6 +260,7 @@ class Sender:
 
     def _settle(self, message: _Outgoing) -> None:
         message.settled = True
+        message.payload = b""  # a timer may still hold the message
         self._open.pop(message.message_id, None)
         for attempt in message.attempts:
             surb_id = attempt.keys.surb_id

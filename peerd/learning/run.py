@@ -29,7 +29,7 @@ from peerd.learning.rounds import (
     SendFragments,
     StartTraining,
 )
-from peerd.learning.trainer_client import TaskError, TrainerClient, TrainerDied
+from peerd.learning.trainer_client import TaskError, TrainerClient, TrainerDied, TrainerReady
 from peerd.status import RoundResult, RunStatus, TrainerStatus
 from peerd.types import DropReason, RunSpec
 
@@ -120,24 +120,36 @@ class Run:
         except (TrainerDied, TaskError) as error:
             self._end("failed", str(error))
             self._log.error("run failed on this peer", error=str(error))
+        except Exception as error:  # whatever goes wrong with training, the peer relays on
+            self._broke(error)
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            await self._clean_up()
+
+    async def _clean_up(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._early.clear()
+        try:
             await self._trainer.close()
-            if not self.ended:
-                self._end("stopped")
-            self._notify()
+        except Exception as error:
+            self._log.error("trainer not closed", error=str(error))
+        if not self.ended:
+            self._end("stopped")
+        self._notify()
+
+    def _broke(self, error: Exception) -> None:
+        """A bug of ours or no memory: the run ends here, and says so."""
+        self._end("failed", f"{type(error).__name__}: {error}")
+        self._log.error("run failed on this peer", exc_info=error)
 
     async def _begin(self) -> None:
         self._notify()
-        ready = await self._restarting(lambda: self._trainer.start(self.spec, self._shard, self._shards))
+        ready = await self._restarting(self._start_trainer, starts=True)
         self._observer.trainer_spent("starting", self._trainer.cpu_seconds)
         layout = Layout(ready.parameters, self._values)
         self._layout = layout
-        now = self._clock()
-        rounds = Rounds(self.spec, layout, ready.initial, self._cohort, now, self._rng)
-        self._rounds = rounds
-        self._do(rounds.start(now))
+        self._rounds = Rounds(self.spec, layout, ready.initial, self._cohort, self._clock(), self._rng)
+        self._step(Rounds.start)
         early, self._early = self._early, []
         for fragment in early:
             self.on_fragment(fragment)
@@ -160,17 +172,23 @@ class Run:
         else:
             samples = 0 if job.round == self.spec.rounds else self.spec.test_samples
             result = await self._restarting(lambda: self._trainer.evaluate(job.vector, samples))
-            self._do(rounds.evaluated(result.accuracy, result.samples, self._clock()))
+            self._step(lambda rounds, now: rounds.evaluated(result.accuracy, result.samples, now))
             self._observer.round_measured(rounds.status.results[-1])
         stage = "training" if isinstance(job, StartTraining) else "evaluating"
         self._observer.trainer_spent(stage, self._trainer.cpu_seconds - spent)
 
-    async def _restarting(self, attempt: Callable[[], Any]) -> Any:
-        """Do a job; when the trainer dies under it, start the trainer again and redo the job."""
+    async def _start_trainer(self) -> TrainerReady:
+        return await self._trainer.start(self.spec, self._shard, self._shards)
+
+    async def _restarting(self, attempt: Callable[[], Any], *, starts: bool = False) -> Any:
+        """Do a job; when the trainer dies under it, start the trainer again and redo the job.
+
+        `starts`: the job is itself the start.
+        """
         while True:
             try:
-                if self._trainer.state == "dead":
-                    await self._trainer.start(self.spec, self._shard, self._shards)
+                if self._trainer.state == "dead" and not starts:
+                    await self._start_trainer()
                 return await attempt()
             except TrainerDied as error:
                 self._error = str(error)
@@ -186,8 +204,10 @@ class Run:
         """A fragment from somebody; it is checked here and in `Rounds`, never trusted."""
         if fragment.run != self.spec.wire_id:
             self._observer.dropped(DropReason.WRONG_RUN)
+        elif self.ended:
+            self._observer.dropped(DropReason.ROUND_PAST)
         elif self._rounds is not None:
-            self._do(self._rounds.fragment(fragment, self._clock()))
+            self._step(lambda rounds, now: rounds.fragment(fragment, now))
         elif len(self._early) < EARLY_LIMIT:
             self._early.append(fragment)
         else:
@@ -196,23 +216,25 @@ class Run:
     def set_cohort(self, cohort: int) -> None:
         """How many peers take part now, oneself included."""
         self._cohort = cohort
-        if self._rounds is not None:
-            self._do(self._rounds.set_cohort(cohort, self._clock()))
+        self._step(lambda rounds, now: rounds.set_cohort(cohort, now))
 
     def gave_up(self, round_number: int) -> None:
         if self._rounds is not None:
             self._rounds.gave_up(round_number)
 
     def pause(self) -> None:
-        self._do(self._live().pause(self._clock()))
+        self._live()
+        self._step(Rounds.pause)
+        self._notify()
 
     def resume(self) -> None:
-        self._do(self._live().resume(self._clock()))
+        self._live()
+        self._step(Rounds.resume)
+        self._notify()
 
     def stop(self) -> None:
         """End the run on this peer; the task that awaits `main` may then be cancelled."""
-        if self._rounds is not None:
-            self._do(self._rounds.stop(self._clock()))
+        self._step(Rounds.stop)
         if not self.ended:
             self._end("stopped")
 
@@ -270,6 +292,16 @@ class Run:
 
     # -- actions --------------------------------------------------------------
 
+    def _step(self, take: Callable[[Rounds, float], list[Action]]) -> None:
+        """Give the rounds an event and do what they ask for. Called from the relay's callbacks too, so
+        nothing that goes wrong here may come out: it ends the run, not the daemon."""
+        if self._rounds is None:
+            return
+        try:
+            self._do(take(self._rounds, self._clock()))
+        except Exception as error:
+            self._broke(error)
+
     def _do(self, actions: list[Action]) -> None:
         notify = False
         for action in actions:
@@ -326,7 +358,7 @@ class Run:
 
     def _tick(self) -> None:
         self._timer = None
-        self._do(self._live().tick(self._clock()))
+        self._step(Rounds.tick)
 
     def _notify(self) -> None:
         self._stage = self.status().stage

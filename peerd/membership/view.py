@@ -2,16 +2,17 @@
 
 In this version the roster is fixed at enrolment and liveness comes from links:
 
-    unknown --link up--> alive --no link up for `dead_after`--> dead --link up--> alive
+    unknown --link up--> alive --no link for `dead_after`--> dead --link up--> alive
 
-A link in either direction is a sign of life. A peer is never called dead for one link that dropped:
-only when none has been up for `dead_after` seconds.
+What counts is our own link to the peer: only through that can it be a recipient or a first hop. A peer
+that merely dials us must not draw our packets. It is never called dead for a link that dropped, only
+when there has been none for `dead_after` seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from peerd.config import parse_address
@@ -32,7 +33,7 @@ class _Entry:
     descriptor: Descriptor
     state: State = "unknown"
     since: float = 0.0
-    links: set[str] = field(default_factory=set)
+    linked: bool = False
     down_since: float = 0.0
 
 
@@ -49,18 +50,18 @@ class View:
                 self._entries[descriptor.peer_id] = _Entry(descriptor, since=now)
         self._alive: tuple[PeerId, ...] = ()
 
-    def link_up(self, peer: PeerId, direction: str, now: float) -> list[Change]:
-        """A link was authenticated; `direction` is `outbound` or `inbound`."""
+    def link_up(self, peer: PeerId, now: float) -> list[Change]:
+        """Our link to the peer is authenticated and answers."""
         entry = self._entries.get(peer)
         if entry is None:
             return []
-        entry.links.add(direction)
-        return [self._set(entry, "alive", now)] if entry.state != "alive" else []
+        entry.linked = True
+        return [] if entry.state == "alive" else [self._set(entry, "alive", now)]
 
-    def link_down(self, peer: PeerId, direction: str, now: float) -> None:
+    def link_down(self, peer: PeerId, now: float) -> None:
         entry = self._entries.get(peer)
-        if entry is not None and direction in entry.links:
-            entry.links.discard(direction)
+        if entry is not None and entry.linked:
+            entry.linked = False
             entry.down_since = now
 
     def tick(self, now: float) -> list[Change]:
@@ -105,7 +106,7 @@ class View:
 
     @staticmethod
     def _dying(entry: _Entry) -> bool:
-        return entry.state == "alive" and not entry.links
+        return entry.state == "alive" and not entry.linked
 
     def _set(self, entry: _Entry, state: State, now: float) -> Change:
         entry.state = state

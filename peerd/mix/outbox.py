@@ -1,9 +1,9 @@
 """Constant emission from a shuffled box: one packet every truncated-normal interval, always.
 
 The box has O slots, each with a packet or with cover. At every tick one slot, chosen uniformly by
-the CSPRNG, is emptied and its content sent: the packet, or a fresh drop-cover packet. Then the slot
-is filled from the waiting queue, first come first served, or with cover where nothing waits. This
-is the same as to fill the box up, shuffle it and send the first; but cover is made only when its
+the CSPRNG, is emptied and its content sent: the packet, or a fresh dummy. Then the slot
+is filled from the waiting queue, first come first served, or left empty where nothing waits. This
+is the same as to fill the box up with dummies, shuffle it and send the first; but one is made only when its
 turn comes, so that it costs nothing while it lies there, and it gives way to a packet that arrives.
 
 An observer sees the same stream whether there is traffic or not. Once in the box a packet waits for

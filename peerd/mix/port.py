@@ -39,7 +39,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class CoverWanted:
-    """The strategy has a slot and nothing to put in it: send one drop-cover packet now."""
+    """The strategy has a slot and nothing to put in it: send one dummy now."""
 
 
 Departure = Queued | CoverWanted

@@ -192,9 +192,11 @@ class Mixnet:
         return [event for event in events if not isinstance(event, Dropped)]
 
     def _inject(self, own: Inject, now: float) -> None:
+        queued = Queued(own.packet, own.first_hop, own.kind, own.delay, own.token)
         if self._routable(own.first_hop):
-            queued = Queued(own.packet, own.first_hop, own.kind, own.delay, own.token)
             self._push(queued, now)
+        else:
+            self._tell_lost(queued, now)
 
     def _inject_cover(self, kind: PacketKind, now: float) -> None:
         cover = self.delivery.cover(kind, now)
@@ -218,7 +220,7 @@ class Mixnet:
 
     def _release_cover(self, now: float) -> None:
         """The strategy's slot is now: this cover does not queue again."""
-        cover = self.delivery.cover(PacketKind.DROP, now)
+        cover = self.delivery.dummy()
         if isinstance(cover, Dropped):
             self._dropped(cover.reason)
         elif self._routable(cover.first_hop):

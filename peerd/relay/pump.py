@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from peerd.clock import monotonic
 from peerd.delivery import Event
 from peerd.relay.mixnet import Mixnet
 from peerd.types import DropReason, PeerId
+
+
+SHORTEST_WAIT_SECONDS = 0.001
+"""uvloop's timers count whole milliseconds and fire early by up to one: a shorter wait would spin."""
 
 
 class Pump:
@@ -57,7 +62,7 @@ class Pump:
     def _turn(self) -> None:
         self._soon = None
         try:
-            events = self._mixnet.turn(self._loop.time())
+            events = self._mixnet.turn(monotonic())
             if events:
                 self._on_events(events)
             self._arm()
@@ -69,14 +74,15 @@ class Pump:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now = self._loop.time()
+        now = monotonic()
         deadline = self._mixnet.next_deadline(now)
         if deadline is None:
             return
         if deadline <= now:
             self.wake()
         else:
-            self._timer = self._loop.call_at(deadline, self._turn_by_timer)
+            wait = max(deadline - now, SHORTEST_WAIT_SECONDS)
+            self._timer = self._loop.call_later(wait, self._turn_by_timer)
 
     def _turn_by_timer(self) -> None:
         self._timer = None

@@ -180,3 +180,24 @@ def test_every_tag_is_journalled_before_the_packet_moves_on(network):
     net.run(60, until=settled(net, 1))
     tags = [tag for p in net.peers.values() for tag in p.journal]
     assert len(tags) == len(set(tags)) == 8  # three hops and the end, there and back
+
+
+@pytest.mark.parametrize(("count", "hops"), [(3, 1), (6, 3)])
+def test_constant_emission_makes_no_work_for_itself(network, count, hops):
+    """Fillers that travelled on, and were answered, once drowned whichever peer was busier."""
+    rate = 20
+    mixing = MixingConfig(
+        strategy="outbox", hops=hops, outbox_interval_seconds=1 / rate, outbox_jitter_seconds=0.01
+    )
+    net = network(count, seed=13, mixing=mixing)
+    everybody_sends(net, count, 4)
+    net.run(600, until=settled(net, count * (count - 1) * 4))
+    assert all(not p.gave_up for p in net.peers.values())
+    before = {p.peer_id: sum(p.sent.values()) for p in net.peers.values()}
+    net.run(90)
+    for peer in net.peers.values():
+        emitted = sum(peer.sent.values()) - before[peer.peer_id]
+        assert 0.98 * rate * 90 <= emitted <= 1.02 * rate * 90
+        assert peer.sent[PacketKind.DUMMY] > rate * 90 / 2
+        assert peer.mixnet.mix_depth <= 20
+        assert peer.dropped[DropReason.UNKNOWN_SURB] == 0

@@ -35,19 +35,18 @@ def test_at_first_nobody_is_known_to_live(view):
     assert view.tick(1e9) == []
 
 
-@pytest.mark.parametrize("direction", ["inbound", "outbound"])
-def test_a_link_in_either_direction_is_life(view, direction):
-    assert view.link_up(A, direction, 101.0) == [Change(A, "alive")]
+def test_our_link_to_a_peer_is_its_life(view):
+    assert view.link_up(A, 101.0) == [Change(A, "alive")]
+    assert view.link_up(A, 102.0) == []
     assert view.alive() == (A,)
     assert view.state(A) == ("alive", 101.0)
 
 
-def test_the_last_link_down_starts_the_clock(view):
-    view.link_up(A, "inbound", 101.0)
-    assert view.link_up(A, "outbound", 102.0) == []
-    view.link_down(A, "inbound", 103.0)
+def test_a_link_down_starts_the_clock(view):
+    view.link_up(A, 101.0)
     assert view.next_deadline() is None
-    view.link_down(A, "outbound", 104.0)
+    view.link_down(A, 104.0)
+    view.link_down(A, 105.0)
     assert view.next_deadline() == 110.0
     assert view.tick(109.999) == []
     assert view.alive() == (A,)
@@ -59,24 +58,24 @@ def test_the_last_link_down_starts_the_clock(view):
 
 
 def test_a_link_that_comes_back_in_time_was_nothing(view):
-    view.link_up(A, "inbound", 101.0)
-    view.link_down(A, "inbound", 102.0)
-    assert view.link_up(A, "inbound", 107.0) == []
+    view.link_up(A, 101.0)
+    view.link_down(A, 102.0)
+    assert view.link_up(A, 107.0) == []
     assert view.tick(108.0) == []
     assert view.state(A) == ("alive", 101.0)
 
 
 def test_the_dead_come_back(view):
-    view.link_up(A, "inbound", 101.0)
-    view.link_down(A, "inbound", 102.0)
+    view.link_up(A, 101.0)
+    view.link_down(A, 102.0)
     view.tick(108.0)
-    assert view.link_up(A, "outbound", 200.0) == [Change(A, "alive")]
+    assert view.link_up(A, 200.0) == [Change(A, "alive")]
     assert view.alive() == (A,)
 
 
 def test_strangers_are_ignored(view):
-    assert view.link_up(STRANGER, "inbound", 101.0) == []
-    view.link_down(STRANGER, "inbound", 101.0)
+    assert view.link_up(STRANGER, 101.0) == []
+    view.link_down(STRANGER, 101.0)
     assert view.alive() == ()
     assert view.mix_key(STRANGER) is None
     assert view.descriptor(STRANGER) is None
@@ -100,29 +99,28 @@ class ViewMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.view = View(ME, ROSTER, DEAD_AFTER, self.now)
-        self.links: dict[bytes, set[str]] = {A: set(), B: set(), C: set()}
+        self.linked: set[bytes] = set()
         self.last: dict[bytes, float] = {}
         self.told: dict[bytes, str] = {}
 
     peers = st.sampled_from([A, B, C])
-    directions = st.sampled_from(["inbound", "outbound"])
 
     def take(self, changes):
         for change in changes:
             assert self.told.get(change.peer) != change.state  # only real changes are told
             self.told[change.peer] = change.state
 
-    @rule(peer=peers, direction=directions)
-    def up(self, peer, direction):
-        self.links[peer].add(direction)
-        self.take(self.view.link_up(peer, direction, self.now))
+    @rule(peer=peers)
+    def up(self, peer):
+        self.linked.add(peer)
+        self.take(self.view.link_up(peer, self.now))
 
-    @rule(peer=peers, direction=directions)
-    def down(self, peer, direction):
-        if direction in self.links[peer]:
-            self.links[peer].discard(direction)
+    @rule(peer=peers)
+    def down(self, peer):
+        if peer in self.linked:
+            self.linked.discard(peer)
             self.last[peer] = self.now
-        self.view.link_down(peer, direction, self.now)
+        self.view.link_down(peer, self.now)
 
     @rule(seconds=st.integers(0, 10))
     def time_passes(self, seconds):
@@ -138,8 +136,8 @@ class ViewMachine(RuleBasedStateMachine):
     def alive_is_who_had_a_link_of_late(self):
         expected = {
             peer
-            for peer, links in self.links.items()
-            if links or (peer in self.last and self.now < self.last[peer] + DEAD_AFTER)
+            for peer in (A, B, C)
+            if peer in self.linked or (peer in self.last and self.now < self.last[peer] + DEAD_AFTER)
         }
         assert set(self.view.alive()) == expected
         assert {peer for peer, state in self.told.items() if state == "alive"} == expected
