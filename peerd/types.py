@@ -55,7 +55,6 @@ class DropReason(StrEnum):
     UNKNOWN_SURB = "unknown_surb"
     SEND_QUEUE_FULL = "send_queue_full"
     PEER_DEAD = "peer_dead"
-    NO_PATH = "no_path"
     GAVE_UP = "gave_up"
     CANCELLED = "cancelled"
     # learning

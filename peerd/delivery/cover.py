@@ -15,12 +15,12 @@ import random
 from collections import OrderedDict
 
 from peerd.config import MixingConfig
-from peerd.delivery.events import Dropped, Inject, LoopReturned
+from peerd.delivery.events import Inject, LoopReturned
 from peerd.delivery.message import MESSAGE_ID_BYTES, Message, MessageCodec
 from peerd.delivery.path import Directory, PathSelector
 from peerd.mix import draw_exponential
 from peerd.sphinx import Geometry, make_surb, wrap
-from peerd.types import DropReason, PacketKind, PeerId
+from peerd.types import PacketKind, PeerId
 
 REMEMBERED = 4096
 """Loops and cover SURBs that are still waited for; the oldest are forgotten first."""
@@ -45,11 +45,10 @@ class Cover:
         self._loops: OrderedDict[bytes, float] = OrderedDict()
         self._surbs: OrderedDict[bytes, None] = OrderedDict()
 
-    def make(self, kind: PacketKind, mixing: MixingConfig, now: float) -> Inject | Dropped:
-        """One cover packet of the kind (LOOP or DROP); NO_PATH while too few peers are alive."""
+    def make(self, kind: PacketKind, mixing: MixingConfig, now: float) -> Inject | None:
+        """One cover packet of the kind (LOOP or DROP); None while too few peers are alive."""
         mean = mixing.mean_delay_seconds if mixing.strategy == "exponential" else 0.0
-        made = self._loop(mixing, mean, now) if kind is PacketKind.LOOP else self._drop(mixing, mean)
-        return made or Dropped(DropReason.NO_PATH)
+        return self._loop(mixing, mean, now) if kind is PacketKind.LOOP else self._drop(mixing, mean)
 
     def _loop(self, mixing: MixingConfig, mean: float, now: float) -> Inject | None:
         path = self._paths.draw(self._me, self._me, mixing.hops, mean)
@@ -80,12 +79,12 @@ class Cover:
         packet = wrap(self._geometry, there, self._codec.encode(message))
         return Inject(packet, there[0].peer, PacketKind.DROP, draw_exponential(self._rng, mean))
 
-    def dummy(self) -> Inject | Dropped:
-        """One packet straight to a random neighbour, to be dropped there."""
+    def dummy(self) -> Inject | None:
+        """One packet straight to a random neighbour, to be dropped there; None without neighbours."""
         others = list(self._directory.alive())
         path = self._paths.draw(self._me, self._rng.choice(others), 0, 0.0) if others else None
         if path is None:
-            return Dropped(DropReason.NO_PATH)
+            return None
         message = Message(self._rng.randbytes(MESSAGE_ID_BYTES), bytes(self._geometry.surb_bytes), b"")
         packet = wrap(self._geometry, path, self._codec.encode(message))
         return Inject(packet, path[0].peer, PacketKind.DUMMY, 0.0)

@@ -88,10 +88,10 @@ class Delivery:
             return []
         return [Dropped(DropReason.UNKNOWN_SURB)]
 
-    def cover(self, kind: PacketKind, now: float) -> Inject | Dropped:
+    def cover(self, kind: PacketKind, now: float) -> Inject | None:
         return self._cover.make(kind, self._sender.mixing, now)
 
-    def dummy(self) -> Inject | Dropped:
+    def dummy(self) -> Inject | None:
         """What fills an empty slot of a constant-rate strategy."""
         return self._cover.dummy()
 

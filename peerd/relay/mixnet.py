@@ -200,10 +200,8 @@ class Mixnet:
 
     def _inject_cover(self, kind: PacketKind, now: float) -> None:
         cover = self.delivery.cover(kind, now)
-        if isinstance(cover, Inject):
+        if cover is not None:
             self._inject(cover, now)
-        else:
-            self._dropped(cover.reason)
 
     def _push(self, item: Queued, now: float) -> None:
         refused = self._strategy.push(item, now)
@@ -221,9 +219,7 @@ class Mixnet:
     def _release_cover(self, now: float) -> None:
         """The strategy's slot is now: this cover does not queue again."""
         cover = self.delivery.dummy()
-        if isinstance(cover, Dropped):
-            self._dropped(cover.reason)
-        elif self._routable(cover.first_hop):
+        if cover is not None and self._routable(cover.first_hop):
             self._depart(Queued(cover.packet, cover.first_hop, cover.kind, 0.0, None), now)
 
     def _depart(self, item: Queued, now: float) -> None:
