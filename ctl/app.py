@@ -21,7 +21,6 @@ from ctl.text import Duration
 from peerd.errors import InvalidInputError, PeerdError
 
 T = TypeVar("T")
-INTERRUPTED = 130
 EXIT_CODES = """
     \b
     Exit codes:
@@ -30,6 +29,13 @@ EXIT_CODES = """
       2    invalid input      6    denied: wrong credentials or role
       3    not found          130  interrupted (Ctrl-C, SIGTERM)
 """
+
+
+class UserInterruptError(PeerdError):
+    """By Ctrl-C, SIGTERM or SIGHUP; says what goes on all the same."""
+
+    exit_code = 130
+    grpc_status = "CANCELLED"
 
 
 def _store(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -77,7 +83,7 @@ def _global_options(hidden: bool) -> list[click.Option]:
         option(
             "--timeout",
             metavar="TIME",
-            type=Duration(),
+            type=Duration(positive=True),
             help="For each call, as in 500ms or 10s.  [default: 10s]",
         ),
     ]
@@ -131,8 +137,8 @@ class Root(Group):
             render.report(error, output)
             return error.exit_code
         except (click.Abort, KeyboardInterrupt):
-            render.report(PeerdError("interrupted"), output)
-            return INTERRUPTED
+            render.report(UserInterruptError("interrupted"), output)
+            return UserInterruptError.exit_code
         except Exception as error:
             if os.environ.get("PEERCTL_DEBUG"):
                 traceback.print_exc()
@@ -172,10 +178,12 @@ def show(
     answers: Answers[T],
     data: Callable[[T], Any],
     look: Callable[[Sequence[Answer[T]]], RenderableType],
+    hint: str = "",
 ) -> int:
     """Print the answers and report the failures; the exit code.
 
-    As JSON: the bare object of a single peer, or an object under the peers' names for a set.
+    As JSON: the bare object of a single peer, or an object under the peers' names for a set. `hint`
+    follows the failures, if there are any.
     """
     if settings.output == "json":
         values = {answer.name: data(answer.value) for answer in answers.good}
@@ -184,6 +192,6 @@ def show(
         elif values:
             render.print_json(next(iter(values.values())))
     elif answers.good:
-        render.stdout().print(look(answers.good))
-    render.report_failures(answers.bad, settings.output)
+        render.show(look(answers.good))
+    render.report_failures(answers.bad, settings.output, hint)
     return answers.exit_code

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from statistics import fmean
 
 from rich.table import Table
 
-from ctl.render import table
+from ctl.render import fitting, table
 from ctl.text import one_line, seconds
 from peerd.pb import node_pb2, runs_pb2
+from peerd.types import PacketKind
 
 COLUMNS = ("Peer", "Round#", "Stage", "Fragments#", "Accuracy#", "Local#", "Sent#", "Forwarded#",
            "Cover#")  # fmt: skip
+COVER = (PacketKind.LOOP, PacketKind.DROP, PacketKind.DUMMY)
 ENDED = frozenset({"finished", "stopped", "failed"})
 
 
@@ -72,7 +74,7 @@ class Board:
             mixing = (
                 f"{packets['own'] + packets['ack']:,}",
                 f"{packets['forwarded']:,}",
-                f"{packets['loop'] + packets['drop']:,}",
+                f"{cover_of(packets):,}",
             )
         if status is None:
             return (name, "", "", "", "", "", *mixing)
@@ -88,6 +90,11 @@ class Board:
         )
 
 
+def cover_of(packets: Mapping[str, int]) -> int:
+    """Packets of all kinds of cover; a daemon that does not know a kind sends none of it."""
+    return sum(packets.get(kind, 0) for kind in COVER)
+
+
 def evaluated(status: runs_pb2.RunStatus) -> list[runs_pb2.RoundResult]:
     """The closed rounds whose aggregate has been measured; the last one may still be at it."""
     return [result for result in status.results if result.test_samples]
@@ -99,7 +106,7 @@ def results_of(statuses: Iterable[runs_pb2.RunStatus], number: int) -> list[runs
 
 
 def round_line(results: list[runs_pb2.RoundResult]) -> str:
-    """Accuracy and time of one round over all peers."""
+    """Accuracy and time of one round, means over all peers."""
     accuracy = [result.accuracy for result in results]
     text = f"accuracy {fmean(accuracy):.3f}"
     if len(results) > 1:
@@ -107,7 +114,7 @@ def round_line(results: list[runs_pb2.RoundResult]) -> str:
     text += (
         f", local {fmean(r.accuracy_local for r in results):.3f}"
         f", training {seconds(fmean(r.train_seconds for r in results))}"
-        f", exchange {seconds(max(r.exchange_seconds for r in results))}"
+        f", exchange {seconds(fmean(r.exchange_seconds for r in results))}"
     )
     unusual = sorted({r.closed_by for r in results} - {"complete", ""})
     lost = sum(r.gave_up for r in results)
@@ -139,4 +146,4 @@ ROUND_COLUMNS = ("Round#", "Accuracy#", "min#", "max#", "Local#", "Training#", "
 
 
 def rounds_table(statuses: list[runs_pb2.RunStatus], title: str | None = None) -> Table:
-    return table(ROUND_COLUMNS, round_rows(statuses), title)
+    return fitting(ROUND_COLUMNS, round_rows(statuses), ("Local#", "Training#"), title)

@@ -27,7 +27,7 @@ HELP = f"""Steer the peers of a network that trains a model over a mixnet.
     \b
     Several peers, once they have names:
       peerctl context add alice --address unix:/var/lib/peerd/control.sock
-      peerctl context add bob --address 192.0.2.7:9201 --operator ops.pem
+      peerctl context add bob --address 192.0.2.7:9102 --operator ops.pem
       peerctl --all status
       peerctl --all run start --task digits-cnn --wait
     \b
@@ -40,6 +40,9 @@ HELP = f"""Steer the peers of a network that trains a model over a mixnet.
     left running; else in $PEERCTL_CONTEXTS or ~/.config/peerd/contexts.toml. Without --context, --on
     or --all, the current endpoint of that file is asked (`peerctl context use NAME`). These options
     are understood before and after a command's name.
+
+    --output json prints the bare object of one peer, or with --all or --on one object under the peers'
+    names: {{"alice": {{...}}}}. Errors are then JSON, too: {{"error": ...}} or {{"errors": ...}} on stderr.
 {EXIT_CODES}"""
 
 cli = Root(

@@ -6,7 +6,7 @@
     address = "unix:/var/lib/peerd/control.sock"
 
     [endpoints.bob]
-    address = "192.0.2.7:9201"             # TCP: always mutual TLS
+    address = "192.0.2.7:9102"             # TCP: always mutual TLS
     ca = "ca.pem"                          # paths are relative to this file
     cert = "ops.pem"
     key = "ops.key"

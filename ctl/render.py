@@ -6,6 +6,8 @@ Strings from peers are shown without markup and without control characters.
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import click
 from google.protobuf.message import Message
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -23,10 +25,22 @@ from peerd.errors import PeerdError
 
 WIDTH = 400
 """Columns for what is printed once: no cell is cut, a narrow terminal wraps."""
+_LINE_END = re.compile(r"(?: |\x1b\[[0-9;]*m)+$", re.MULTILINE)
 
 
-def stdout() -> Console:
-    return Console(highlight=False, markup=False, width=WIDTH)
+def show(*things: RenderableType) -> None:
+    """On stdout, once. Without the blanks that rich fills lines up with: a terminal that is as wide as
+    the text would wrap them into empty lines."""
+    console = Console(highlight=False, markup=False, width=WIDTH)
+    with console.capture() as captured:
+        for thing in things:
+            console.print(thing)
+    click.echo(_LINE_END.sub(lambda end: end[0].replace(" ", ""), captured.get()), nl=False)
+
+
+def terminal_columns() -> int:
+    """Of $COLUMNS or the terminal; WIDTH where there is none."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns
 
 
 def progress_console(stderr: bool) -> Console:
@@ -34,6 +48,24 @@ def progress_console(stderr: bool) -> Console:
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
     width = None if terminal else WIDTH
     return Console(stderr=stderr, highlight=False, markup=False, width=width)
+
+
+def fitting(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    spare: Iterable[str],
+    title: str | None = None,
+) -> Table:
+    """A table without those of the `spare` columns, in their order, for which a terminal is too narrow."""
+    known, limit, measure = list(rows), terminal_columns(), Console(width=WIDTH).measure
+    kept = list(range(len(columns)))
+    made = table(columns, known, title)
+    for name in spare:
+        if measure(made).maximum <= limit:
+            break
+        kept.remove(columns.index(name))
+        made = table([columns[i] for i in kept], ([row[i] for i in kept] for row in known), title)
+    return made
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
@@ -113,16 +145,19 @@ def report(error: PeerdError, output: str) -> None:
         click.echo(f"    {printable(line)}", err=True)
 
 
-def report_failures(failures: Sequence[Failure], output: str) -> None:
-    """One line a peer; as JSON, one object under the peers' names."""
+def report_failures(failures: Sequence[Failure], output: str, hint: str = "") -> None:
+    """One line a peer; as JSON, one object under the peers' names. `hint` says what to do now."""
     if not failures:
         return
     if output == "json":
         data = {failure.name: error_data(failure.error) for failure in failures}
-        click.echo(json.dumps({"errors": data}, ensure_ascii=False), err=True)
+        told = {"errors": data} | ({"hint": hint} if hint else {})
+        click.echo(json.dumps(told, ensure_ascii=False), err=True)
         return
     for failure in failures:
         report(failure.error, output)
+    if hint:
+        click.echo(f"peerctl: {hint}", err=True)
 
 
 def error_data(error: PeerdError) -> dict[str, Any]:

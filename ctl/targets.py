@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +63,23 @@ def resolve(settings: Settings) -> Targets:
     if settings.context is not None:
         return Targets((contexts.get(settings.context),), many=False)
     return Targets((_default(contexts),), many=False)
+
+
+def again(settings: Settings, *command: str, on: Iterable[str] | None = None) -> str:
+    """A command line for the same peers, or for those of `on`, to be shown as a hint."""
+    chosen: dict[str, object] = {
+        "--testbed": settings.testbed,
+        "--endpoint": settings.endpoint,
+        "--operator": settings.operator,
+        "--context": settings.context,
+        "--on": settings.on,
+    }
+    words = ["peerctl"]
+    for option, value in (chosen if on is None else chosen | {"--on": ",".join(on)}).items():
+        words += [] if value is None else [option, str(value)]
+    if settings.all and on is None:
+        words.append("--all")
+    return shlex.join([*words, *command])
 
 
 def effective(settings: Settings) -> Contexts:

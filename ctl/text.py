@@ -9,6 +9,8 @@ import click
 
 from peerd.errors import InvalidInputError
 
+RUN_DIGITS = 8
+"""Of a run id, for people."""
 _UNITS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})\s*(us|ms|s|min|m|h|)")
 
@@ -39,6 +41,17 @@ def seconds(value: float) -> str:
     return f"{hours}h{minutes:02d}m"
 
 
+def duration(value: float) -> str:
+    """Exact, as `parse_duration` takes it: 0.05 -> 50ms; 300 -> 300s."""
+    unit = "s" if value == 0 or value >= 1 else "ms" if value >= 1e-3 else "us"
+    digits = f"{value / _UNITS[unit]:.6f}".rstrip("0").rstrip(".")
+    return f"{digits}{unit}"
+
+
+def number_of(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def size(value: float) -> str:
     """Bytes in powers of 1024."""
     if value < 1024:
@@ -67,10 +80,16 @@ class Duration(click.ParamType[float]):
 
     name = "duration"
 
+    def __init__(self, positive: bool = False) -> None:
+        self._positive = positive
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, int | float):
             return float(value)
         try:
-            return parse_duration(str(value))
+            parsed = parse_duration(str(value))
         except InvalidInputError as error:
             self.fail(str(error), param, ctx)
+        if self._positive and not parsed:
+            self.fail(f"{value!r} must be more than 0", param, ctx)
+        return parsed

@@ -38,7 +38,8 @@ def cli() -> None:
       peerd join --state-dir /var/lib/peerd alice.bundle
       peerd run  --state-dir /var/lib/peerd
 
-    Exit codes: 0 ok, 1 failure, 2 invalid input, 3 not found, 4 conflict, 5 unavailable, 6 denied.
+    Exit codes: 0 ok, 1 failure, 2 invalid input, 3 not found, 4 conflict, 5 unavailable, 6 denied,
+    130 interrupted.
     """
 
 
@@ -70,12 +71,14 @@ def join(state_dir: Path | None, bundle: Path) -> None:
     folder = _required(state_dir)
     installed = Bundle.load(bundle).install(folder)
     click.echo(f"Joined {installed.network.name} with {len(installed.roster)} peers.")
-    click.echo(f"    peerd run --state-dir {folder}")
+    click.echo(f"    peerd run --state-dir {folder} [--config FILE]")
 
 
 @cli.command()
 @STATE_DIR
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file; see the README.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="TOML file; deploy/peerd.toml shows every key."
+)
 @click.option("--bundle", type=click.Path(path_type=Path), help="Install this bundle first.")
 @click.option("--listen", help="host:port of the link listener.")
 @click.option("--metrics", help="host:port of the Prometheus endpoint; '' turns it off.")

@@ -153,7 +153,17 @@ def convert(value: Any, kind: type[T], where: str) -> T:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
         key = path.strip("`").removeprefix("$").removeprefix(".")
-        raise InvalidInputError(f"{where}: {key + ': ' if key else ''}{message}") from None
+        allowed = _choices(kind, key) if message.startswith("Invalid enum value") else ""
+        raise InvalidInputError(f"{where}: {key + ': ' if key else ''}{message}{allowed}") from None
+
+
+def _choices(kind: type[Any], key: str) -> str:
+    """The values that a key of fixed choices may have, to be told with the error."""
+    info: Any = msgspec.inspect.type_info(kind)
+    for name in key.split("."):
+        info = next((f.type for f in getattr(info, "fields", ()) if f.encode_name == name), None)
+    values = getattr(info, "values", ())
+    return f"; allowed: {', '.join(map(str, values))}" if values else ""
 
 
 def load(path: Path) -> PeerdConfig:

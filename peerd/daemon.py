@@ -43,7 +43,7 @@ async def serve(config: PeerdConfig, state_dir: Path, log: Any) -> None:
                         name=state.name,
                         link=node.link_address,
                         metrics=node.metrics_address or "off",
-                        control=str(control.unix_path),
+                        control=control.addresses,
                     )
                     await stop.wait()
                     log.info("stopping")

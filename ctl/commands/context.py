@@ -47,7 +47,7 @@ def add(
     \b
     Examples:
       peerctl context add alice --address unix:/var/lib/peerd/control.sock
-      peerctl context add bob --address 192.0.2.7:9201 --operator ops/ops.pem
+      peerctl context add bob --address 192.0.2.7:9102 --operator ops/ops.pem
     """
     contexts = Contexts.load(default_path())
     if name in contexts.endpoints and not replace:
@@ -112,10 +112,9 @@ def list_contexts(settings: Settings) -> None:
         )
         for endpoint in contexts.endpoints.values()
     ]
-    console = render.stdout()
-    console.print(f"{contexts.path}" if rows else f"{contexts.path}: no endpoints yet")
+    render.show(f"{contexts.path}" if rows else f"{contexts.path}: no endpoints yet")
     if rows:
-        console.print(render.table(("", "Name", "Address", "Peer"), rows))
+        render.show(render.table(("", "Name", "Address", "Peer"), rows))
 
 
 @context.command("use", cls=Command)

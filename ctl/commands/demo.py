@@ -9,6 +9,7 @@ import click
 
 from ctl import aio, render
 from ctl.app import Command, pass_settings
+from ctl.choices import HOPS, STRATEGY
 from ctl.defaults import NEEDS_DATA, check_task, make_spec
 from ctl.demo import Script, play, summarise
 from ctl.demo.play import how_to_use
@@ -26,9 +27,9 @@ UNDRAWN = "0" * 32
 @click.command(cls=Command)
 @click.option("--peers", type=int, default=6, show_default=True, help="Daemons to start.")
 @click.option("--rounds", type=int, default=5, show_default=True)
-@click.option("--hops", type=int, default=3, show_default=True, help="Mix nodes on every path.")
+@click.option("--hops", type=HOPS, default=3, show_default=True, help="Mix nodes on every path.")
 @click.option("--task", default="digits-cnn", show_default=True, help="digits-cnn or mnist-cnn.")
-@click.option("--strategy", default="exponential", show_default=True, help="exponential or outbox.")
+@click.option("--strategy", type=STRATEGY, default="exponential", show_default=True)
 @click.option("--data-dir", type=click.Path(path_type=Path), help="mnist-cnn: its four IDX files.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--samples", type=int, help="A peer trains on so many a round; 0: all it has.")
@@ -89,7 +90,7 @@ def demo(
     if json:
         render.print_json(summary | ({"dir": str(folder)} if keep else {}))
     else:
-        render.stdout().print(final(summary, list(outcome.runs.values())))
+        render.show(final(summary, list(outcome.runs.values())))
     if keep:
         for line in how_to_use(folder, list(outcome.runs)):
             click.echo(line, err=json)

@@ -10,15 +10,18 @@ from rich.console import RenderableType
 
 from ctl import render
 from ctl.app import Command, Group, ask, pass_settings, show
+from ctl.choices import HOPS, STRATEGY
 from ctl.client import Client
 from ctl.fanout import Answer
 from ctl.targets import Settings
-from ctl.text import Duration
+from ctl.text import Duration, duration
 from peerd.errors import InvalidInputError
 from peerd.pb import mixing_pb2
 
 Config = mixing_pb2.MixingConfig
-COUNT = click.IntRange(min=0, max=2**32 - 1)
+SECONDS = "_seconds"
+"""Ends the names of fields that are shown with a unit, as `mix set` takes them."""
+COUNT = click.IntRange(min=0)
 
 
 @click.group(cls=Group)
@@ -41,8 +44,8 @@ def show_mixing(settings: Settings) -> int:
 
 
 @mix.command("set", cls=Command)
-@click.option("--strategy", help="exponential or outbox.")
-@click.option("--hops", type=COUNT, help="Mix nodes on every own path.")
+@click.option("--strategy", type=STRATEGY)
+@click.option("--hops", type=HOPS, help="Mix nodes on every own path.")
 @click.option("--mean-delay", "mean_delay_seconds", type=Duration(), help="exponential: mean per hop.")
 @click.option(
     "--max-delay",
@@ -81,18 +84,30 @@ def set_mixing(settings: Settings, /, **changes: Any) -> int:
     given = {key: value for key, value in changes.items() if value is not None}
     if not given:
         raise InvalidInputError("nothing to set; see peerctl mix set --help")
-    request = mixing_pb2.UpdateMixingRequest(**given)
+    request = _request(given)
     targets, answers = ask(settings, lambda client: client.update_mixing(request))
     return show(settings, targets, answers, render.plain, _look)
+
+
+def _request(given: dict[str, Any]) -> mixing_pb2.UpdateMixingRequest:
+    try:
+        return mixing_pb2.UpdateMixingRequest(**given)
+    except ValueError as error:  # a number that does not fit its field
+        raise InvalidInputError(f"mix set: {error}") from None
 
 
 def _look(answers: Sequence[Answer[Config]]) -> RenderableType:
     """Fields down, peers across."""
     fields = [field.name for field in Config.DESCRIPTOR.fields]
     names = [answer.name for answer in answers]
-    rows = [(name, *(_cell(getattr(a.value, name)) for a in answers)) for name in fields]
+    rows = [
+        (name.removesuffix(SECONDS), *(_cell(name, getattr(a.value, name)) for a in answers))
+        for name in fields
+    ]
     return render.table(("Setting", *names), rows)
 
 
-def _cell(value: object) -> str:
+def _cell(field: str, value: Any) -> str:
+    if field.endswith(SECONDS):
+        return duration(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -141,14 +141,13 @@ def show(settings: Settings, directory: Path) -> None:
             }
         )
         return
-    console = render.stdout()
-    console.print(
+    render.show(
         f"{config.name}: at most {config.max_hops} hops, body {config.body_bytes} bytes, "
         f"{len(roster)} peers enrolled"
     )
     rows = [(peer.name, peer.peer_id.hex(), ", ".join(peer.addresses)) for peer in roster]
     if rows:
-        console.print(render.table(("Peer", "Id", "Address"), rows))
+        render.show(render.table(("Peer", "Id", "Address"), rows))
 
 
 @network.command("operator", cls=Command)
@@ -167,7 +166,7 @@ def operator(
     \b
     Example:
       peerctl network operator ./lab ops --role viewer --out ./ops
-      peerctl context add alice --address 192.0.2.1:9201 --operator ./ops/ops.pem
+      peerctl context add alice --address 192.0.2.1:9102 --operator ./ops/ops.pem
     """
     certificate = _authority().load(directory).operator(name, role, out)
     if settings.output == "json":

@@ -13,14 +13,15 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 
 from ctl import aio, render
-from ctl.app import Command, Group, ask, pass_settings, show
+from ctl.app import Command, Group, UserInterruptError, ask, pass_settings, show
 from ctl.board import rounds_table
+from ctl.choices import PARTITION
 from ctl.client import Client
 from ctl.contexts import Endpoint
 from ctl.defaults import make_spec
 from ctl.fanout import Answer
-from ctl.targets import Settings, Targets, resolve
-from ctl.text import Duration
+from ctl.targets import Settings, Targets, again, resolve
+from ctl.text import RUN_DIGITS, Duration
 from ctl.watch import view, watch
 from peerd.errors import InvalidInputError
 from peerd.pb import runs_pb2
@@ -38,7 +39,7 @@ def run() -> None:
 @click.option("--data-dir", help="Where each peer finds the task's files, if it needs any.")
 @click.option("--rounds", type=int, help="How many.")
 @click.option("--seed", type=int, help="Of the initial weights, the partition and the batches.")
-@click.option("--partition", help="iid or dirichlet.")
+@click.option("--partition", type=PARTITION)
 @click.option("--alpha", type=float, help="Of the Dirichlet distribution: small is uneven.")
 @click.option("--samples", "samples_per_round", type=int, help="Of a peer's shard in a round; 0: all.")
 @click.option("--test-samples", type=int, help="In every round but the last; 0: all.")
@@ -54,8 +55,8 @@ def run() -> None:
 def start(settings: Settings, /, task: str, wait: bool, **given: Any) -> int:
     """Start a run on all peers that are named, most often --all.
 
-    What is not given is the task's default. Where each peer has an operator of its own, all of them
-    start the run with the same --run-id and options.
+    It starts nowhere if one of them does not answer. What is not given is the task's default. Where
+    each peer has an operator of its own, all of them start the run with the same --run-id and options.
 
     \b
     Examples:
@@ -68,10 +69,22 @@ def start(settings: Settings, /, task: str, wait: bool, **given: Any) -> int:
     given["data_dir"] = _data_dir(given["data_dir"], targets.endpoints)
     spec = make_spec(task, **given)
     message = runs_pb2.RunSpec(**msgspec.to_builtins(spec))
+    if targets.many:
+        _, present = ask(settings, Client.status)
+        if present.bad:
+            render.report_failures(present.bad, settings.output, "the run was started nowhere")
+            return present.exit_code
     targets, answers = ask(settings, lambda client: client.start_run(message))
     if not wait or answers.bad:
-        return show(settings, targets, answers, render.plain, _started)
+        hint = _undo(settings, answers.good) if targets.many and answers.good else ""
+        return show(settings, targets, answers, render.plain, _started, hint)
     return _watch(settings, targets)
+
+
+def _undo(settings: Settings, started: Sequence[Answer[RunStatus]]) -> str:
+    names = [answer.name for answer in started]
+    command = again(settings, "run", "stop", on=names)
+    return f"the run goes on at {', '.join(names)}; to end it: {command}"
 
 
 def _data_dir(given: str | None, endpoints: Sequence[Endpoint]) -> str | None:
@@ -157,7 +170,13 @@ def _watch(settings: Settings, targets: Targets) -> int:
     json = settings.output == "json"
     console = render.progress_console(stderr=json)
     with view(console, silent=json) as shown:
-        answers = aio.run(watch(targets.endpoints, settings.timeout, shown))
+        try:
+            answers = aio.run(watch(targets.endpoints, settings.timeout, shown))
+        except KeyboardInterrupt:
+            look, end = (again(settings, "run", word) for word in ("watch", "stop"))
+            raise UserInterruptError(
+                f"interrupted; the run goes on: `{look}` follows it, `{end}` ends it"
+            ) from None
     code = show(settings, targets, answers, render.plain, _look)
     unfinished = any(answer.value.state != "finished" for answer in answers.good)
     return code or int(unfinished)
@@ -172,7 +191,7 @@ def _row(answer: Answer[RunStatus]) -> tuple[object, ...]:
     status = answer.value
     return (
         answer.name,
-        status.spec.run_id,
+        status.spec.run_id[:RUN_DIGITS],
         status.spec.task,
         f"{status.state}: {status.error}" if status.error else status.state,
         f"{status.round}/{status.spec.rounds}",

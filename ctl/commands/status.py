@@ -12,10 +12,13 @@ from ctl.app import Command, ask, pass_settings, show
 from ctl.client import Client
 from ctl.fanout import Answer
 from ctl.targets import Settings
-from ctl.text import count, seconds, size
+from ctl.text import RUN_DIGITS, count, number_of, seconds, size
 from peerd.pb import node_pb2
 
 NodeStatus = node_pb2.NodeStatus
+COLUMNS = ("Peer", "Up#", "Alive#", "Run", "Stage", "Round#", "Memory#", "Forwarded#",
+           "RTT#", "Gave up#", "Dropped#")  # fmt: skip
+SPARE = ("Up#", "RTT#", "Run", "Forwarded#", "Memory#")
 
 
 @click.command(cls=Command)
@@ -40,9 +43,12 @@ def _data(status: NodeStatus) -> dict[str, object]:
 
 
 def _rows(answers: Sequence[Answer[NodeStatus]]) -> RenderableType:
-    columns = ("Peer", "Up#", "Alive#", "Mixing", "Run", "Round#", "Stage", "Trainer", "CPU#",
-               "Memory#", "Forwarded#", "RTT p50#", "Gave up#")  # fmt: skip
-    return render.table(columns, (_row(answer.value) for answer in answers))
+    return render.fitting(COLUMNS, (_row(answer.value) for answer in answers), SPARE)
+
+
+def _stage(status: NodeStatus) -> str:
+    """Of a run that goes on; else how it ended."""
+    return status.stage if status.run_state in ("", "running") else status.run_state
 
 
 def _row(status: NodeStatus) -> tuple[object, ...]:
@@ -51,21 +57,19 @@ def _row(status: NodeStatus) -> tuple[object, ...]:
         status.name,
         seconds(status.uptime_seconds),
         f"{status.peers_alive}/{status.peers_enrolled}",
-        f"{status.strategy}, {status.hops} hops",
-        _run(status),
+        status.run_id[:RUN_DIGITS],
+        _stage(status),
         status.round or "",
-        status.stage,
-        status.trainer.state,
-        seconds(status.cpu_seconds + status.trainer.cpu_seconds),
-        size(status.rss_bytes + status.trainer.rss_bytes),
+        size(status.rss_bytes),
         count(traffic.packets["forwarded"]),
         seconds(traffic.rtt_p50_seconds),
         count(traffic.gave_up),
+        count(sum(traffic.dropped.values())),
     )
 
 
 def _run(status: NodeStatus) -> str:
-    return f"{status.run_id[:8]} {status.run_state}" if status.run_id else "none"
+    return f"{status.run_id[:RUN_DIGITS]} {status.run_state}" if status.run_id else "none"
 
 
 def _detail(answers: Sequence[Answer[NodeStatus]]) -> RenderableType:
@@ -79,11 +83,11 @@ def _detail(answers: Sequence[Answer[NodeStatus]]) -> RenderableType:
         ("links at", status.link_address),
         ("metrics at", status.metrics_address or "off"),
         ("peers alive", f"{status.peers_alive} of {status.peers_enrolled}"),
-        ("mixing", f"{status.strategy}, {status.hops} hops"),
+        ("mixing", f"{status.strategy}, {number_of(status.hops, 'hop')}"),
         ("run", _run(status)),
         ("round, stage", f"{status.round}, {status.stage}" if status.run_id else status.stage),
         ("trainer", _trainer(trainer)),
-        ("daemon", f"{seconds(status.cpu_seconds)} CPU, {size(status.rss_bytes)}"),
+        ("daemon", f"{seconds(status.cpu_seconds)} CPU, {size(status.rss_bytes)} memory"),
         ("packets sent", _counts(traffic.packets)),
         ("dropped", _counts(traffic.dropped) or "nothing"),
         ("delivered, acked", f"{count(traffic.delivered)}, {count(traffic.acked)}"),
@@ -99,9 +103,9 @@ def _detail(answers: Sequence[Answer[NodeStatus]]) -> RenderableType:
 
 
 def _trainer(trainer: node_pb2.TrainerStatus) -> str:
-    text = f"{trainer.state}, {seconds(trainer.cpu_seconds)} CPU, {size(trainer.rss_bytes)} at most"
+    text = f"{trainer.state}, {seconds(trainer.cpu_seconds)} CPU, {size(trainer.rss_bytes)} memory at most"
     if trainer.restarts:
-        text += f", restarted {trainer.restarts} times: {trainer.last_error}"
+        text += f", restarted {number_of(trainer.restarts, 'time')}: {trainer.last_error}"
     return text
 
 

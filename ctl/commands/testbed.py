@@ -9,6 +9,7 @@ import click
 
 from ctl import aio, render
 from ctl.app import Command, Group, pass_settings
+from ctl.choices import HOPS, STRATEGY
 from ctl.client import Client
 from ctl.fanout import fan_out
 from ctl.targets import Settings, forget_testbed, remember_testbed, remembered_testbed
@@ -45,8 +46,8 @@ def testbed() -> None:
 @testbed.command("up", cls=Command)
 @FOLDER
 @click.option("--peers", type=int, help=f"How many.  [default: {DEFAULT_PEERS}]")
-@click.option("--strategy", help="exponential or outbox.")
-@click.option("--hops", type=int, help="Mix nodes on every own path.")
+@click.option("--strategy", type=STRATEGY)
+@click.option("--hops", type=HOPS, help="Mix nodes on every own path.")
 @click.option("--mean-delay", "mean_delay_seconds", type=Duration(), help="Mean delay of a hop.")
 @click.option("--loop-rate", "loop_rate_per_second", type=float, help="Loop cover a second.")
 @click.option("--drop-rate", "drop_rate_per_second", type=float, help="Drop cover a second.")
@@ -175,10 +176,19 @@ def status(settings: Settings, folder: Path | None) -> None:
     if settings.output == "json":
         render.print_json({"dir": str(found.folder), "peers": rows})
         return
-    console = render.stdout()
-    console.print(str(found.folder))
-    cells = [["" if value is None else value for value in row.values()] for row in rows]
-    console.print(render.table(("Peer", "State", "Pid#", "Links at", "Control", "Log"), cells))
+    cells = [
+        (row["name"], row["state"], row["pid"] or "", row["address"],
+         _within(peer.socket, found), _within(found.log(peer.name), found))
+        for row, peer in zip(rows, found.peers, strict=True)
+    ]  # fmt: skip
+    columns = ("Peer", "State", "Pid#", "Links at", "Control", "Log")
+    render.show(str(found.folder), render.fitting(columns, cells, ("Log", "Control")))
+
+
+def _within(path: str | Path, testbed: Testbed) -> str:
+    """Relative to the testbed's folder, if it lies there."""
+    found = Path(path)
+    return str(found.relative_to(testbed.folder) if found.is_relative_to(testbed.folder) else found)
 
 
 @testbed.command("logs", cls=Command)

@@ -33,7 +33,7 @@ def version(settings: Settings) -> None:
         render.print_json(data)
         return
     pairs = [(key, value or "not installed") for key, value in data.items()]
-    render.stdout().print(render.details(pairs))
+    render.show(render.details(pairs))
 
 
 def _version(package: str) -> str | None:

@@ -18,6 +18,7 @@ from ctl.demo.agreement import Agreement, read_agreement
 from ctl.fanout import Answers, fan_out
 from ctl.targets import CONTEXTS_FILE
 from ctl.testbed import Plan, Testbed, bring_up
+from ctl.text import number_of
 from ctl.watch import View, watch
 from peerd.errors import PeerdError
 from peerd.pb import node_pb2, runs_pb2
@@ -97,7 +98,7 @@ async def _run(testbed: Testbed, script: Script, view: View, clock: _Watchclock)
     spec = msgspec.structs.replace(script.spec, run_id=secrets.token_hex(16))
     message = runs_pb2.RunSpec(**msgspec.to_builtins(spec))
     _all(await fan_out(testbed.endpoints, lambda c: c.start_run(message), CALL_SECONDS))
-    view.lines([f"{len(testbed.peers)} peers train {spec.task} for {spec.rounds} rounds"])
+    view.lines([f"{len(testbed.peers)} peers train {spec.task} for {number_of(spec.rounds, 'round')}"])
     runs = _all(await watch(testbed.endpoints, CALL_SECONDS, view))
     for name, status in runs.items():
         if status.state != "finished":

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from ctl.board import evaluated, results_of
+from ctl.board import cover_of, evaluated, results_of
 from ctl.demo.agreement import Agreement
 from peerd.errors import PeerdError
 from peerd.pb import node_pb2, runs_pb2
@@ -95,7 +95,7 @@ def _packets(traffic: Sequence[node_pb2.TrafficStatus]) -> dict[str, Any]:
         "sent": kinds["own"],
         "forwarded": kinds["forwarded"],
         "acks": kinds["ack"],
-        "cover": kinds["loop"] + kinds["drop"],
+        "cover": cover_of(kinds),
         "resent": sum(one.resent for one in traffic),
         "gave_up": sum(one.gave_up for one in traffic),
         "dropped": {reason: count for reason, count in sorted(dropped.items()) if count},

@@ -6,10 +6,14 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from ctl.board import rounds_table
-from ctl.render import details, table
-from ctl.text import count, seconds, size
+from ctl.board import cover_of, rounds_table
+from ctl.render import details, fitting
+from ctl.text import count, number_of, seconds, size
 from peerd.pb import runs_pb2
+
+PEER_COLUMNS = ("Peer", "Accuracy#", "Own#", "Forwarded#", "Acks#", "Cover#", "CPU#",
+                "Memory#", "Trainer CPU#", "Trainer mem.#")  # fmt: skip
+PEER_SPARE = ("Trainer CPU#", "Acks#", "Trainer mem.#", "CPU#", "Memory#")
 
 
 def final(summary: dict[str, Any], runs: list[runs_pb2.RunStatus]) -> RenderableType:
@@ -19,14 +23,9 @@ def final(summary: dict[str, Any], runs: list[runs_pb2.RunStatus]) -> Renderable
         "",
         details(_mixnet(summary), "What the mixnet did"),
         "",
-        table(
-            ("Peer", "Accuracy#", "Local#", "Own#", "Forwarded#", "Acks#", "Cover#", "Daemon CPU#",
-             "Daemon memory#", "Trainer CPU#", "Trainer memory#"),
-            (_peer(peer) for peer in summary["peers_detail"]),
-            "Peers",
-        ),
+        fitting(PEER_COLUMNS, map(_peer, summary["peers_detail"]), PEER_SPARE, "Peers"),
         *(f"Note: {note}." for note in summary["notes"]),
-    ]  # fmt: skip
+    ]
     return Group(*parts)
 
 
@@ -44,7 +43,7 @@ def _mixnet(summary: dict[str, Any]) -> list[tuple[str, str]]:
     )
     split = ", ".join(f"{name} {seconds(value)}" for name, value in summary["seconds"].items())
     return [
-        ("paths", f"{summary['hops']} mix nodes each way, strategy {summary['strategy']}"),
+        ("paths", f"{number_of(summary['hops'], 'mix node')} each way, strategy {summary['strategy']}"),
         (
             "model",
             f"{count(model['parameters'])} floats, {size(model['bytes'])}, "
@@ -73,11 +72,10 @@ def _peer(peer: dict[str, Any]) -> tuple[object, ...]:
     return (
         peer["name"],
         "" if peer["accuracy"] is None else f"{peer['accuracy']:.4f}",
-        "" if peer["accuracy_local"] is None else f"{peer['accuracy_local']:.4f}",
         count(packets.get("own", 0)),
         count(packets.get("forwarded", 0)),
         count(packets.get("ack", 0)),
-        count(packets.get("loop", 0) + packets.get("drop", 0)),
+        count(cover_of(packets)),
         seconds(cpu["daemon"]),
         size(memory["daemon"]),
         seconds(cpu["trainer"]),

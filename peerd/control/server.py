@@ -80,6 +80,13 @@ class ControlServer:
         self.tcp_port: int | None = None
         self._bound_inode: int | None = None
 
+    @property
+    def addresses(self) -> str:
+        """Where it listens, for the log."""
+        host, _, _ = self._config.listen.rpartition(":")
+        tcp = [] if self.tcp_port is None else [f"{host}:{self.tcp_port}"]
+        return " ".join([f"unix:{self.unix_path}", *tcp])
+
     async def start(self) -> None:
         """Bind and serve; health says SERVING when this returns."""
         self._bind_unix()

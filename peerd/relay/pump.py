@@ -10,7 +10,6 @@ from peerd.delivery import Event
 from peerd.relay.mixnet import Mixnet
 from peerd.types import DropReason, PeerId
 
-
 SHORTEST_WAIT_SECONDS = 0.001
 """uvloop's timers count whole milliseconds and fire early by up to one: a shorter wait would spin."""
 

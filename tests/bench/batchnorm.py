@@ -65,9 +65,7 @@ class ForgetfulAdam(loop.Trainer):
     """Starts every round with a new Adam."""
 
     def train(self, round_number: int, vector: Tensor) -> tuple[Tensor, loop.Outcome]:
-        self._adam = loop.Adam(
-            self._model.weights, self._model.gradient, self._spec.learning_rate
-        )
+        self._adam = loop.Adam(self._model.weights, self._model.gradient, self._spec.learning_rate)
         return super().train(round_number, vector)
 
 

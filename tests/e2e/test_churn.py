@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -58,5 +59,4 @@ def test_a_killed_trainer_is_restarted_and_a_killed_peer_is_not_waited_for(testb
 
 
 def _is_process(pid: int, words: bytes) -> bool:
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        return words in file.read().replace(b"\0", b" ")
+    return words in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")

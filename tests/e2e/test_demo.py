@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -19,13 +20,10 @@ KEYS = {
 def processes_of(folder) -> list[int]:
     """Living processes whose command line names the folder."""
     found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if str(folder).encode() in file.read():
-                    found.append(int(pid))
-        except OSError:
-            continue
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
     return found
 
 
@@ -86,8 +84,7 @@ def test_the_daemon_never_imports_torch(programs, testbed, until):
 
     until(trained, seconds=100)
     for pid in pids.values():
-        with open(f"/proc/{pid}/maps") as file:
-            libraries = file.read()
+        libraries = Path(f"/proc/{pid}/maps").read_text()
         assert "libcrypto" in libraries or "cryptography" in libraries
         assert "torch" not in libraries
         assert "sklearn" not in libraries

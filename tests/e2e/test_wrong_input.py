@@ -85,9 +85,13 @@ def test_enrolling_twice_and_elsewhere(programs, network, tmp_path):
     assert "bob" in line
     line = programs.fails(4, "peerctl", "network", "enroll", network, tmp_path / "bob" / "request.json")
     assert "enrolled already" in line
-    line = programs.fails(4, "peerd", "init", "--state-dir", tmp_path / "bob", "--name", "x", "--address", "h:1")
+    line = programs.fails(
+        4, "peerd", "init", "--state-dir", tmp_path / "bob", "--name", "x", "--address", "h:1"
+    )
     assert "has keys already" in line
-    line = programs.fails(6, "peerd", "join", "--state-dir", tmp_path / "bob", network / "bundles" / "alice.bundle")
+    line = programs.fails(
+        6, "peerd", "join", "--state-dir", tmp_path / "bob", network / "bundles" / "alice.bundle"
+    )
     assert "another peer" in line
 
 

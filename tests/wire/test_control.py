@@ -143,7 +143,7 @@ def spec(**changes):
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [
-        ({"task": "tea-leaves"}, grpc.StatusCode.INVALID_ARGUMENT, "unknown task 'tea-leaves'; known: digits-cnn"),
+        ({"task": "tea-leaves"}, grpc.StatusCode.INVALID_ARGUMENT, "unknown task 'tea-leaves'; known: digits-cnn"),  # noqa: E501
         ({"run_id": "xyz"}, grpc.StatusCode.INVALID_ARGUMENT, "run spec: run_id"),
         ({"rounds": 0}, grpc.StatusCode.INVALID_ARGUMENT, "run spec: rounds"),
         ({"learning_rate": float("inf")}, grpc.StatusCode.INVALID_ARGUMENT, "run spec: learning_rate"),

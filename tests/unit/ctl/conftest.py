@@ -77,6 +77,8 @@ class FakePeer:
         self.mixing = mixing_pb2.MixingConfig(strategy="exponential", hops=3)
         self.peers = [peers_pb2.Peer(name="zoe", state="alive", since_seconds=3.0, outbound="up")]
         self.refuse: tuple[grpc.StatusCode, str] | None = None
+        self.refused: set[str] | None = None
+        """The calls that `refuse` is for; None: all."""
         self.hold: threading.Event | None = None
         """A call is answered when it is set."""
         self.updates: list[mixing_pb2.UpdateMixingRequest] = []
@@ -100,7 +102,8 @@ class _Servicer(
         self._peer.called.append(name)
         if self._peer.hold is not None:
             self._peer.hold.wait(10)
-        if self._peer.refuse is not None:
+        refused = self._peer.refused
+        if self._peer.refuse is not None and (refused is None or name in refused):
             context.abort(*self._peer.refuse)
 
     def GetStatus(self, request: Any, context: grpc.ServicerContext) -> node_pb2.NodeStatus:

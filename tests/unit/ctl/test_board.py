@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ctl.board import Board, round_rows
+from ctl.board import Board, cover_of, round_rows
 from peerd.pb import runs_pb2
 
 
@@ -37,6 +37,20 @@ def test_unusual_ends_of_a_round_are_told() -> None:
     board = Board(["a"])
     (line,) = board.update_run("a", status(result(1, 0.5, closed_by="timeout", gave_up=2)))
     assert line.endswith("closed by timeout, gave up 2 fragments")
+
+
+def test_lines_and_table_tell_the_same_exchange() -> None:
+    board = Board(["a", "b"])
+    both = [status(result(1, 0.5, exchange_seconds=seconds)) for seconds in (1, 3)]
+    board.update_run("a", both[0])
+    (line,) = board.update_run("b", both[1])
+    assert line.endswith("exchange 2.0 s")
+    assert next(round_rows(both))[6] == "2.0 s"
+
+
+def test_cover_is_of_all_kinds_and_old_daemons_lack_one() -> None:
+    assert cover_of({"loop": 1, "drop": 2, "own": 9}) == 3
+    assert cover_of({"loop": 1, "drop": 2, "dummy": 4}) == 7
 
 
 def test_changes_of_state_are_told() -> None:

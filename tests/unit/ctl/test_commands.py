@@ -60,6 +60,22 @@ def test_status_tables(peerctl: Any) -> None:
         assert text in detail
     rows = [line.split() for line in peerctl("--all", "status").stdout.splitlines()]
     assert [row[0] for row in rows[2:]] == ["alice", "bob"]
+    assert rows[0][-3:] == ["Gave", "up", "Dropped"]
+    assert rows[2][-1] == "2"
+    assert "90.0 MiB" in peerctl("--all", "status").stdout  # the daemon's alone
+    assert "1.5 s CPU, 90.0 MiB memory" in detail
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("columns", [100, 80])
+def test_the_status_of_all_fits_the_terminal(
+    peerctl: Any, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = peerctl("--all", "status").stdout.splitlines()
+    assert max(map(len, lines)) <= columns
+    for title in ("Peer", "Alive", "Stage", "Round", "Memory", "Dropped"):
+        assert title in lines[0]
 
 
 @pytest.mark.usefixtures("two")
@@ -95,9 +111,13 @@ def test_mix_set_sends_only_what_is_given(two: Any, peerctl: Any) -> None:
 
 def test_mix_show_has_a_column_for_each_peer(two: Any, peerctl: Any) -> None:
     two[1].mixing.strategy = "outbox"
+    two[0].mixing.mean_delay_seconds = 0.05
     lines = peerctl("--all", "mix", "show").stdout.splitlines()
     assert lines[0].split() == ["Setting", "alice", "bob"]
-    assert ["strategy", "exponential", "outbox"] in [line.split() for line in lines]
+    cells = [line.split() for line in lines]
+    assert ["strategy", "exponential", "outbox"] in cells
+    assert ["mean_delay", "50ms", "0s"] in cells
+    assert peerctl.json("mix", "show")["mean_delay_seconds"] == 0.05
 
 
 def test_a_daemons_refusal_keeps_its_exit_code(two: Any, peerctl: Any) -> None:
@@ -170,10 +190,40 @@ def test_waiting_for_a_run_that_ends_otherwise(two: Any, peerctl: Any, state: st
 
 def test_wait_does_not_watch_when_a_peer_refused(two: Any, peerctl: Any) -> None:
     two[1].refuse = (grpc.StatusCode.FAILED_PRECONDITION, "run 12 is going on; stop it first")
+    two[1].refused = {"Start"}
     result = peerctl("--all", "run", "start", "--wait")
     assert result.exit_code == 4
-    assert result.stderr == "peerctl: bob: run 12 is going on; stop it first\n"
-    assert two[0].called == ["Start"]
+    assert result.stderr.splitlines() == [
+        "peerctl: bob: run 12 is going on; stop it first",
+        "peerctl: the run goes on at alice; to end it: peerctl --on alice run stop",
+    ]
+    assert two[0].called == ["GetStatus", "Start"]
+
+
+def test_a_run_is_started_nowhere_while_a_peer_is_missing(two: Any, peers: Any, peerctl: Any) -> None:
+    peers.absent("carol")
+    result = peerctl("--all", "run", "start")
+    assert (result.exit_code, result.stdout) == (5, "")
+    first, second = result.stderr.splitlines()
+    assert first.startswith("peerctl: carol: no daemon answers")
+    assert second == "peerctl: the run was started nowhere"
+    assert not two[0].started and not two[1].started
+
+
+def test_interrupted_watching_says_that_the_run_goes_on(
+    two: Any, peerctl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(work: Any) -> None:
+        work.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ctl.commands.run.aio.run", interrupted)
+    result = peerctl("--all", "run", "watch")
+    assert result.exit_code == 130
+    assert result.stderr == (
+        "peerctl: interrupted; the run goes on: `peerctl --all run watch` follows it, "
+        "`peerctl --all run stop` ends it\n"
+    )
 
 
 def test_a_peer_lost_in_the_middle_of_watching(two: Any, peers: Any, peerctl: Any) -> None:

@@ -17,16 +17,16 @@ def operator(tmp_path: Path) -> Path:
 
 def test_add_list_use_remove(peerctl: Any, home: Path, operator: Path) -> None:
     assert peerctl("context", "add", "alice", "--address", "unix:/run/a.sock").exit_code == 0
-    arguments = ("--address", "192.0.2.7:9201", "--operator", str(operator), "--peer", "bob")
+    arguments = ("--address", "192.0.2.7:9102", "--operator", str(operator), "--peer", "bob")
     assert peerctl("context", "add", "b", *arguments).exit_code == 0
     assert peerctl.json("context", "list") == {
         "file": str(home / "contexts.toml"),
         "current": "alice",
-        "endpoints": {"alice": "unix:/run/a.sock", "b": "192.0.2.7:9201"},
+        "endpoints": {"alice": "unix:/run/a.sock", "b": "192.0.2.7:9102"},
     }
     assert peerctl("context", "use", "b").exit_code == 0
     lines = peerctl("context", "list").stdout.splitlines()
-    assert any(line.split() == ["*", "b", "192.0.2.7:9201", "bob"] for line in lines)
+    assert any(line.split() == ["*", "b", "192.0.2.7:9102", "bob"] for line in lines)
     assert peerctl.json("context", "remove", "b") == {"context": "b"}
     contexts = Contexts.load(home / "contexts.toml")
     assert (contexts.current, list(contexts.endpoints)) == ("", ["alice"])

@@ -130,8 +130,8 @@ def operator_files(folder: Path) -> Path:
 def test_parse_endpoint(tmp_path: Path) -> None:
     certificate = operator_files(tmp_path)
     assert parse_endpoint("unix:/a.sock", None) == Endpoint("peer", "unix:/a.sock")
-    remote = parse_endpoint("bob@[::1]:9201", certificate)
-    assert (remote.name, remote.address) == ("bob", "[::1]:9201")
+    remote = parse_endpoint("bob@[::1]:9102", certificate)
+    assert (remote.name, remote.address) == ("bob", "[::1]:9102")
     assert remote.tls == operator_tls(certificate, "bob")
 
 
@@ -139,7 +139,7 @@ def test_parse_endpoint(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("unix:", "needs a path"),
-        ("192.0.2.1:9201", "NAME@192.0.2.1:9201"),
+        ("192.0.2.1:9102", "NAME@192.0.2.1:9102"),
         ("bob@192.0.2.1", "not host:port"),
         ("bob@h:70000", "not host:port"),
         ("bob@h:1", "--operator NAME.pem"),

@@ -53,6 +53,24 @@ def test_strings_of_peers_neither_style_nor_steer() -> None:
         assert "\x1b]" not in shown and "\x1b[2J" not in shown and "\x07" not in shown
 
 
+def test_lines_do_not_end_in_blanks(capsys: pytest.CaptureFixture[str]) -> None:
+    render.show("one", render.details([("key", "short"), ("other", "x" * 90)], "Title"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["one", "Title", "key    short", f"other  {'x' * 90}"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "header"),
+    [("", "Peer Less Least Most"), ("30", "Peer Less Most"), ("3", "Peer Most")],
+)
+def test_a_narrow_terminal_loses_the_spare_columns(
+    monkeypatch: pytest.MonkeyPatch, columns: str, header: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns or str(render.WIDTH))
+    made = render.fitting(("Peer", "Less#", "Least", "Most"), [("alice", 1, "x" * 20, 2)], ("Least", "Less#"))
+    assert [str(column.header) for column in made.columns] == header.split()
+
+
 def test_an_error_is_one_line_and_its_tail_follows(capsys: pytest.CaptureFixture[str]) -> None:
     error = ConflictError("alice:\n  taken")
     render.report(error, "table")
@@ -78,5 +96,9 @@ def test_failures_are_reported_for_each_peer(capsys: pytest.CaptureFixture[str])
     render.report_failures(failures, "json")
     errors = json.loads(capsys.readouterr().err)["errors"]
     assert {name: error["exit_code"] for name, error in errors.items()} == {"a": 3, "b": 4}
+    render.report_failures(failures, "table", "do this")
+    assert capsys.readouterr().err.splitlines()[2:] == ["peerctl: do this"]
+    render.report_failures(failures, "json", "do this")
+    assert json.loads(capsys.readouterr().err)["hint"] == "do this"
     render.report_failures([], "json")
     assert capsys.readouterr().err == ""

@@ -38,6 +38,9 @@ def test_up_use_status_logs_down(peerctl: Any, folder: Path, left_running: Left)
         ("bob", "up"),
         ("carol", "up"),
     ]
+    table = peerctl("testbed", "status").stdout.splitlines()
+    assert table[0] == str(folder)
+    assert not any(str(folder) in line for line in table[1:])
     assert "alice | alice begins at" in peerctl("testbed", "logs").stdout
     assert peerctl("testbed", "logs", "bob").stdout.startswith("bob begins at 127.0.0.1:")
     assert "no peer 'zed'" in peerctl.error(3, "testbed", "logs", "zed")
@@ -76,7 +79,7 @@ def test_a_failed_up_is_one_error_with_the_tail_of_the_log(
     ("arguments", "message"),
     [
         (["--hops", "3", "--peers", "4"], "hops: 3 mix nodes between two peers need at least 5"),
-        (["--strategy", "magic"], "mixing: strategy: Invalid enum value 'magic'"),
+        (["--strategy", "magic"], "'magic' is not one of 'exponential', 'outbox'"),
         (["--loop-rate", "-1"], "mixing: loop_rate_per_second"),
     ],
 )

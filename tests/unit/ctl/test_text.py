@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctl.text import Duration, one_line, parse_duration, printable, seconds, size
+from ctl.text import Duration, duration, number_of, one_line, parse_duration, printable, seconds, size
 from peerd.errors import InvalidInputError
 
 
@@ -40,6 +40,29 @@ def test_durations(text: str, expected: float) -> None:
 def test_not_durations(text: str) -> None:
     with pytest.raises(InvalidInputError, match="not a duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0s"), (0.05, "50ms"), (0.07, "70ms"), (2e-5, "20us"), (1.5, "1.5s"), (300.0, "300s")],
+)
+def test_durations_as_they_are_taken(value: float, text: str) -> None:
+    assert duration(value) == text
+
+
+@given(st.floats(1e-6, 1e8))
+def test_a_shown_duration_is_taken_as_the_same(value: float) -> None:
+    assert parse_duration(duration(value)) == pytest.approx(value, rel=1e-5)
+
+
+def test_a_positive_duration_is_not_zero() -> None:
+    assert Duration(positive=True).convert("1ms", None, None) == 0.001
+    with pytest.raises(click.BadParameter, match="more than 0"):
+        Duration(positive=True).convert("0ms", None, None)
+
+
+def test_number_of() -> None:
+    assert (number_of(1, "hop"), number_of(2, "hop")) == ("1 hop", "2 hops")
 
 
 @given(st.text())

@@ -63,9 +63,7 @@ def test_files_are_found_plain_and_zipped(tmp_path: Path) -> None:
     assert [path.name for path in find_idx_files(str(tmp_path))] == names
 
 
-def test_a_host_that_cannot_train_is_told_so(
-    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_that_cannot_train_is_told_so(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
 
     def without_torch(name: str) -> ModuleSpec | None:

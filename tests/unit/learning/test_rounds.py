@@ -204,9 +204,7 @@ def test_a_dead_peers_fragments_do_not_displace_a_live_ones(
     assert rounds.fragment(make_fragment(0), 5.0) == [Dropped(DropReason.OVER_COUNT)]
 
 
-def test_a_newcomer_is_waited_for_and_accepted(
-    make_rounds: MakeRounds, make_fragment: MakeFragment
-) -> None:
+def test_a_newcomer_is_waited_for_and_accepted(make_rounds: MakeRounds, make_fragment: MakeFragment) -> None:
     rounds = make_rounds(cohort=2, quorum=1.0)
     train(rounds, now=1.0)
     rounds.set_cohort(3, now=2.0)
@@ -279,9 +277,7 @@ def test_late_fragments_are_past_once_the_round_is_closed(
 
 
 @pytest.mark.parametrize("stage", ["training", "exchanging", "evaluating"])
-def test_one_round_of_look_ahead(
-    make_rounds: MakeRounds, make_fragment: MakeFragment, stage: str
-) -> None:
+def test_one_round_of_look_ahead(make_rounds: MakeRounds, make_fragment: MakeFragment, stage: str) -> None:
     """Whatever this peer does in round 1, what the faster ones send for round 2 is not lost."""
     rounds = make_rounds(round_timeout_seconds=10.0)
     if stage != "training":
@@ -303,9 +299,7 @@ def test_one_round_of_look_ahead(
     np.testing.assert_allclose(rounds.model, np.full(10, 7 / 3), rtol=1e-6)
 
 
-def test_no_look_ahead_beyond_the_last_round(
-    make_rounds: MakeRounds, make_fragment: MakeFragment
-) -> None:
+def test_no_look_ahead_beyond_the_last_round(make_rounds: MakeRounds, make_fragment: MakeFragment) -> None:
     rounds = make_rounds(rounds=1)
     ahead = rounds.fragment(make_fragment(0, round=2), 1.0)
     assert ahead == [Dropped(DropReason.ROUND_AHEAD)]
@@ -314,9 +308,7 @@ def test_no_look_ahead_beyond_the_last_round(
 # -- the operator and the trainer -----------------------------------------------------
 
 
-def test_pause_waits_for_the_end_of_the_stage(
-    make_rounds: MakeRounds, make_fragment: MakeFragment
-) -> None:
+def test_pause_waits_for_the_end_of_the_stage(make_rounds: MakeRounds, make_fragment: MakeFragment) -> None:
     rounds = make_rounds()
     assert rounds.pause(1.0) == []
     assert (rounds.status.state, rounds.status.stage) == ("paused", "training")
@@ -353,9 +345,7 @@ def test_pause_between_rounds(make_rounds: MakeRounds, make_fragment: MakeFragme
     assert RoundClosed in kinds(train(rounds, now=7.0))
 
 
-def test_a_pause_does_not_hold_back_the_end(
-    make_rounds: MakeRounds, make_fragment: MakeFragment
-) -> None:
+def test_a_pause_does_not_hold_back_the_end(make_rounds: MakeRounds, make_fragment: MakeFragment) -> None:
     rounds = make_rounds(rounds=1)
     train(rounds, now=1.0)
     feed_all(rounds, make_fragment, 2, now=2.0)
@@ -409,9 +399,7 @@ def test_retrain_repeats_what_the_dead_trainer_was_asked(
     np.testing.assert_array_equal(again.vector, rounds.model)
 
 
-def test_give_ups_are_counted_with_their_round(
-    make_rounds: MakeRounds, make_fragment: MakeFragment
-) -> None:
+def test_give_ups_are_counted_with_their_round(make_rounds: MakeRounds, make_fragment: MakeFragment) -> None:
     rounds = make_rounds()
     train(rounds, now=1.0)
     rounds.gave_up(1)

@@ -108,9 +108,7 @@ class RunOfOnePeer(RuleBasedStateMachine):
     def evaluated_rounds(self) -> list[int]:
         return [result.round for result in self.rounds.status.results if result.test_samples]
 
-    def check_drop(
-        self, reason: DropReason, number: int, index: int, value: float, run: int
-    ) -> None:
+    def check_drop(self, reason: DropReason, number: int, index: int, value: float, run: int) -> None:
         match reason:
             case DropReason.WRONG_RUN:
                 assert run != 7

@@ -29,9 +29,7 @@ def test_the_module_computes_with_the_flat_weights() -> None:
     before = flat.module(images)
     flat.weights[: 3 * 9].zero_()  # the convolution's kernels
     assert not torch.equal(flat.module(images), before)
-    assert all(
-        weight.data_ptr() >= flat.weights.data_ptr() for weight in flat.module.parameters()
-    )
+    assert all(weight.data_ptr() >= flat.weights.data_ptr() for weight in flat.module.parameters())
 
 
 def test_gradients_arrive_in_the_flat_gradient() -> None:

@@ -80,9 +80,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     "data",
     [
         pytest.param(idx((MAX_BYTES // 4, 2, 2), b"ab"), id="a header that lies"),
-        pytest.param(
-            gzip.compress(idx((10, 2, 2), bytes(2**26)), compresslevel=9), id="a gzip bomb"
-        ),
+        pytest.param(gzip.compress(idx((10, 2, 2), bytes(2**26)), compresslevel=9), id="a gzip bomb"),
     ],
 )
 def test_memory_grows_only_with_content_that_was_promised_and_came(path: Path, data: bytes) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from ctl import render
 from ctl.demo import Agreement, summarise
 from ctl.demo.summary import quantile
 from ctl.demo.tables import final
@@ -39,7 +40,7 @@ EXTRA = {"peers_detail", "model_agreement", "train_samples", "test_samples", "se
 
 
 def node(index: int) -> node_pb2.NodeStatus:
-    packets = {"own": 10 * index, "ack": 7, "loop": 1, "drop": 2, "forwarded": 100}
+    packets = {"own": 10 * index, "ack": 7, "loop": 1, "drop": 2, "dummy": 4, "forwarded": 100}
     return node_pb2.NodeStatus(
         strategy="exponential",
         hops=3,
@@ -112,7 +113,7 @@ def test_the_figures() -> None:
         "sent": 30,
         "forwarded": 200,
         "acks": 14,
-        "cover": 6,
+        "cover": 14,
         "resent": 2,
         "gave_up": 1,
         "dropped": {"replay": 3},
@@ -143,6 +144,19 @@ def test_a_model_that_is_not_a_number_is_not_called_zero() -> None:
 def test_without_results_there_is_no_summary() -> None:
     with pytest.raises(PeerdError, match="no peer reports a closed round"):
         summarise({}, {"a": runs_pb2.RunStatus()}, Agreement(0.0, identical=True), {})
+
+
+@pytest.mark.parametrize(("columns", "last"), [(100, "Trainer mem."), (80, "Trainer mem."), (65, "Memory")])
+def test_the_peers_fit_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, last: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    render.show(final(summary(), [run(1), run(2)]))
+    lines = capsys.readouterr().out.splitlines()
+    peers = lines[lines.index("Peers") + 1 :]
+    assert peers[0].endswith(last)
+    assert max(map(len, lines)) <= max(columns, 80), lines
+    assert max(len(line) for line in peers[:4]) <= columns
 
 
 @given(

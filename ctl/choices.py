@@ -1,0 +1,14 @@
+"""Click types of options that several commands have: errors and completion name the values."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import click
+
+from peerd.config import StrategyName
+from peerd.types import PartitionName
+
+STRATEGY = click.Choice(get_args(StrategyName))
+PARTITION = click.Choice(get_args(PartitionName))
+HOPS = click.IntRange(min=1)
