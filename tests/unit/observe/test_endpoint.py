@@ -47,7 +47,7 @@ async def talk(address: Address, request: bytes) -> tuple[int, dict[str, str], b
 
 async def until(true: Callable[[], bool]) -> None:
     """Let the loop go on until it is; the test's time limit bounds it."""
-    while not true():  # noqa: ASYNC110
+    while not true():
         await asyncio.sleep(0.001)
 
 
