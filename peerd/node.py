@@ -272,15 +272,17 @@ class Node:
                 "or honest packets are refused"
             )
 
-    def start_run(self, spec: RunSpec) -> RunStatus:
+    async def start_run(self, spec: RunSpec) -> RunStatus:
         """Take part in a run. ConflictError while another goes on; bad tasks and data are refused."""
         if self._group is None:
             raise ConflictError("the peer is still starting or already stopping")
         if self._run is not None and not self._run.ended:
             raise ConflictError(f"run {self._run.spec.run_id} is going on; stop it first")
-        if self._run_task is not None and not self._run_task.done():
-            raise ConflictError("the last run is still ending; try again in a moment")
         check_task(spec)
+        if self._run_task is not None:  # the last run may still be ending its trainer
+            await asyncio.wait({self._run_task})
+        if self._group is None or (self._run is not None and not self._run.ended):
+            raise ConflictError("the peer is stopping, or another run was started just now")
         ids = sorted([self._state.peer_id, *self.view.peers()])
         self._run = Run(
             spec=spec,

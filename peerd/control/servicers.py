@@ -83,7 +83,7 @@ class RunsServicer(runs_pb2_grpc.RunsServicer):
     async def Start(  # noqa: N802
         self, request: runs_pb2.StartRunRequest, context: Context
     ) -> runs_pb2.RunStatus:
-        return runs_pb2.RunStatus(**_fields(self._node.start_run(spec_of(request.spec))))
+        return runs_pb2.RunStatus(**_fields(await self._node.start_run(spec_of(request.spec))))
 
     async def Stop(  # noqa: N802
         self, request: runs_pb2.StopRunRequest, context: Context

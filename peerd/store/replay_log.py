@@ -67,7 +67,7 @@ class ReplayLog:
     def append(self, tags: list[bytes]) -> None:
         """Durable against the death of this process when it returns.
 
-        OSError when the disk refuses; the packets of these tags must then not be forwarded.
+        OSError when the disk refuses: the tags are then known to the running filter only.
         """
         data = b"".join(tags)
         before = os.fstat(self._descriptor).st_size
