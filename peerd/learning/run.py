@@ -104,6 +104,7 @@ class Run:
         self._timer: asyncio.TimerHandle | None = None
         self._ended = ""
         self._error = ""
+        self._trainer_error = ""
         self._restarts = 0
         self._digest = ""
         self._stage = ""
@@ -166,8 +167,10 @@ class Run:
                 accuracy=round(trained.accuracy, 4),
                 seconds=round(trained.seconds, 2),
             )
-            self._do(
-                rounds.trained(trained.update, trained.loss, trained.accuracy, trained.samples, self._clock())
+            self._step(
+                lambda rounds, now: rounds.trained(
+                    trained.update, trained.loss, trained.accuracy, trained.samples, now
+                )
             )
         else:
             samples = 0 if job.round == self.spec.rounds else self.spec.test_samples
@@ -191,7 +194,7 @@ class Run:
                     await self._start_trainer()
                 return await attempt()
             except TrainerDied as error:
-                self._error = str(error)
+                self._trainer_error = str(error)
                 self._log.warning("trainer died", error=str(error), restarts=self._restarts)
                 if self._restarts >= self._config.max_restarts:
                     raise
@@ -275,7 +278,7 @@ class Run:
             state=trainer.state,
             pid=trainer.pid or 0,
             restarts=self._restarts,
-            last_error=self._error,
+            last_error=self._trainer_error,
             cpu_seconds=trainer.cpu_seconds,
             rss_bytes=trainer.rss_bytes,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import uvloop
 
 from peerd.clock import monotonic
 from peerd.config import LinkConfig, NetworkConfig, parse_address
@@ -24,6 +25,14 @@ FAST = LinkConfig(
     backoff_min_seconds=0.02,
     backoff_max_seconds=0.2,
 )
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """The daemon runs on uvloop; links, where it shows most, must not depend on its quirks."""
+    factories = {"uvloop": uvloop.new_event_loop}
+    if item.path.name == "test_link.py":
+        factories["asyncio"] = asyncio.new_event_loop
+    return factories
 
 
 class Log:

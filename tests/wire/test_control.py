@@ -31,11 +31,6 @@ CONFIG = PeerdConfig(
 RUN_ID = "0123456789abcdef" * 2
 
 
-@pytest.fixture(autouse=True)
-def event_loop_policy():
-    return asyncio.DefaultEventLoopPolicy()
-
-
 @contextlib.asynccontextmanager
 async def serving(state, state_dir, control=None):
     node = Node(CONFIG, state, state_dir, structlog.get_logger())

@@ -12,7 +12,6 @@ import time
 
 import msgspec
 import pytest
-import uvloop
 
 from peerd.errors import ConflictError, InvalidInputError
 from peerd.link import CellKind, cell_bytes, encode_cell
@@ -25,14 +24,6 @@ PACKET = encode_cell(CellKind.PACKET, b"x" * SIZE, SIZE)
 PING = encode_cell(CellKind.PING, bytes(8), SIZE)
 SLACK = 2.0
 """Seconds that a loaded test machine may add to a deadline."""
-
-
-@pytest.fixture(
-    params=[asyncio.DefaultEventLoopPolicy(), uvloop.EventLoopPolicy()], ids=["asyncio", "uvloop"]
-)
-def event_loop_policy(request):
-    """The daemon runs on uvloop; the code must not depend on its quirks."""
-    return request.param
 
 
 def up(peer, other, direction="outbound"):
