@@ -110,7 +110,7 @@ def round_line(results: list[runs_pb2.RoundResult]) -> str:
     accuracy = [result.accuracy for result in results]
     text = f"accuracy {fmean(accuracy):.3f}"
     if len(results) > 1:
-        text += f" ({min(accuracy):.3f} to {max(accuracy):.3f} on {len(results)} peers)"
+        text += f" ({min(accuracy):.3f} to {max(accuracy):.3f})"
     text += (
         f", local {fmean(r.accuracy_local for r in results):.3f}"
         f", training {seconds(fmean(r.train_seconds for r in results))}"

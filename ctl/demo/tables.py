@@ -47,7 +47,7 @@ def _mixnet(summary: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "model",
             f"{count(model['parameters'])} floats, {size(model['bytes'])}, "
-            f"{model['fragments']} fragments to each peer in a round",
+            f"{model['fragments']} fragments to each peer",
         ),
         ("own packets", f"{count(packets['sent'])}, of them {count(packets['resent'])} resent"),
         ("acknowledgements", count(packets["acks"])),

@@ -25,7 +25,7 @@ def test_a_round_is_told_once_and_only_when_all_have_measured_it() -> None:
     assert board.update_run("a", status(result(1, 0.5))) == []
     assert board.update_run("b", status(result(1, 0.0, measured=False))) == []
     (line,) = board.update_run("b", status(result(1, 0.7)))
-    assert line.startswith("round 1/3: accuracy 0.600 (0.500 to 0.700 on 2 peers)")
+    assert line.startswith("round 1/3: accuracy 0.600 (0.500 to 0.700)")
     assert board.update_run("b", status(result(1, 0.7))) == []
     both = [result(1, 0.5), result(2, 0.6), result(3, 0.9)]
     assert board.update_run("a", status(*both)) == []
