@@ -188,18 +188,24 @@ class Run:
 
         `starts`: the job is itself the start.
         """
+        if self._trainer.state == "dead" and not starts:
+            self._count_death(TrainerDied("the trainer process died between two jobs"))
         while True:
             try:
                 if self._trainer.state == "dead" and not starts:
                     await self._start_trainer()
                 return await attempt()
             except TrainerDied as error:
-                self._trainer_error = str(error)
-                self._log.warning("trainer died", error=str(error), restarts=self._restarts)
-                if self._restarts >= self._config.max_restarts:
-                    raise
-                self._restarts += 1
-                self._notify()
+                self._count_death(error)
+
+    def _count_death(self, error: TrainerDied) -> None:
+        """Tell of it; raise it again when there were too many."""
+        self._trainer_error = str(error)
+        self._log.warning("trainer died", error=str(error), restarts=self._restarts)
+        if self._restarts >= self._config.max_restarts:
+            raise error
+        self._restarts += 1
+        self._notify()
 
     # -- inputs ---------------------------------------------------------------
 
