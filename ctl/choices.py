@@ -7,8 +7,10 @@ from typing import get_args
 import click
 
 from peerd.config import StrategyName
+from peerd.presets import PRESETS
 from peerd.types import PartitionName
 
 STRATEGY = click.Choice(get_args(StrategyName))
+PRESET = click.Choice(list(PRESETS))
 PARTITION = click.Choice(get_args(PartitionName))
 HOPS = click.IntRange(min=1)

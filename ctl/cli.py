@@ -7,6 +7,7 @@ from ctl.commands import (
     completion,
     context,
     demo,
+    experiment,
     mix,
     network,
     peers,
@@ -60,6 +61,7 @@ cli = Root(
             context.context,
             testbed.testbed,
             demo.demo,
+            experiment.experiment,
             version.version,
             completion.completion,
         )

@@ -38,7 +38,6 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.enable_http_proxy", 0),  # a peer is asked directly, whatever the shell's proxies are
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 MAX_PEM_BYTES = 1 << 20
@@ -97,6 +96,11 @@ class Client:
 
     async def mixing(self) -> mixing_pb2.MixingConfig:
         answer: mixing_pb2.MixingConfig = await self._call(self._mixing.Get, mixing_pb2.GetMixingRequest())
+        return answer
+
+    async def mixing_measured(self) -> mixing_pb2.MixingMeasured:
+        request = mixing_pb2.MeasureMixingRequest()
+        answer: mixing_pb2.MixingMeasured = await self._call(self._mixing.Measure, request)
         return answer
 
     async def update_mixing(self, request: mixing_pb2.UpdateMixingRequest) -> mixing_pb2.MixingConfig:

@@ -114,13 +114,18 @@ def print_json(value: Any) -> None:
 def plain(message: Message, without: Collection[str] = ()) -> dict[str, Any]:
     """A protobuf message as plain data under its proto names; 64-bit integers stay numbers.
 
-    Numbers that JSON does not have (NaN of a diverged model) become None.
+    Numbers that JSON does not have (NaN of a diverged model) become None, and so do absent optional ones.
     """
     return {
-        field.name: _value(field, getattr(message, field.name), without)
+        field.name: _value(field, _get(message, field), without)
         for field in message.DESCRIPTOR.fields
         if field.name not in without
     }
+
+
+def _get(message: Message, field: Any) -> Any:
+    absent = field.has_presence and field.message_type is None and not message.HasField(field.name)
+    return None if absent else getattr(message, field.name)
 
 
 def _value(field: Any, value: Any, without: Collection[str]) -> Any:
@@ -130,7 +135,7 @@ def _value(field: Any, value: Any, without: Collection[str]) -> Any:
         return {key: value[key] for key in sorted(value)}
     if isinstance(value, float) and not -float("inf") < value < float("inf"):
         return None
-    if isinstance(value, str | bytes | int | float):
+    if value is None or isinstance(value, str | bytes | int | float):
         return value
     return [_value(field, item, without) for item in value]
 

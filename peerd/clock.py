@@ -1,7 +1,7 @@
 """Time is handed in: cores take `now`, shells read it here.
 
 All times inside the daemon are seconds of a monotonic clock. Wall-clock time appears only in
-certificates and logs.
+certificates, logs and epochs, on which peers must agree.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ Clock = Callable[[], float]
 
 monotonic: Clock = time.monotonic
 """The clock that asyncio's and uvloop's timers run on."""
+wall: Clock = time.time
+"""Unix time: what an epoch is counted from."""
 
 
 def earliest(*deadlines: float | None) -> float | None:

@@ -14,9 +14,10 @@ import msgspec
 from msgspec import Meta
 
 from peerd.errors import InvalidInputError, NotFoundError
-from peerd.types import Seconds
+from peerd.presets import preset_fields
+from peerd.types import Fraction, Seconds
 
-StrategyName = Literal["exponential", "outbox"]
+StrategyName = Literal["exponential", "outbox", "threshold", "timed", "pool", "none"]
 Rate = Annotated[float, Meta(ge=0.0, le=10_000.0)]
 Delay = Annotated[float, Meta(ge=0.0, le=3_600.0)]
 
@@ -33,20 +34,51 @@ class NetworkConfig(_Slice, frozen=True, kw_only=True):
     """Most intermediate mix nodes that a header has room for."""
     body_bytes: Annotated[int, Meta(ge=512, le=65_536)] = 8192
     """Sphinx body (delta) of every packet."""
+    epoch_seconds: Annotated[float, Meta(ge=1.0, le=2_592_000.0)] = 3600.0
+    """Every peer's mix key is good for one epoch; epochs are counted from the Unix epoch."""
+    epoch_grace_seconds: Annotated[float, Meta(ge=0.5, le=2_592_000.0)] = 300.0
+    """A mix key is accepted so long before its epoch (clocks differ) and after it (packets in flight)."""
+
+    def __post_init__(self) -> None:
+        if self.epoch_grace_seconds > self.epoch_seconds:
+            raise ValueError("epoch_grace_seconds is at most epoch_seconds")
 
 
 class MixingConfig(_Slice, frozen=True, kw_only=True):
     strategy: StrategyName = "exponential"
     hops: Annotated[int, Meta(ge=1, le=16)] = 3
     """Intermediate mix nodes of every own path: distinct, never the sender or the recipient."""
+    direct: bool = False
+    """For experiments: own messages go straight to their recipients. No hops, no cover, NO ANONYMITY."""
     mean_delay_seconds: Delay = 0.05
     """exponential: mean of each hop's delay, drawn by the sender."""
     max_delay_seconds: Delay = 10.0
     """A header that asks this mix node for a longer delay is refused."""
+    send_rate_per_second: Rate = 0.0
+    """Sender shaping: own messages leave at Poisson times at this rate, and drop cover where there is
+    none, so that sending looks the same whether a round is on or not. 0: off, own messages leave at once."""
     loop_rate_per_second: Rate = 0.5
     """Loop cover to oneself, Poisson."""
     drop_rate_per_second: Rate = 0.5
     """Drop cover to random peers, Poisson; answered by a SURB like any message."""
+    cover_budget_bytes_per_second: Annotated[float, Meta(ge=0.0, le=1e12)] = 0.0
+    """Most bytes of own cover, on the way to its first hop; 0: no limit. Above it the three rates are
+    lowered together, whether there is traffic or not: cover that gave way to traffic would tell of it."""
+    loop_alarm_loss: Fraction = 0.5
+    """Share of the latest loops that must be lost for the blending-attack alarm."""
+    threshold_size: Annotated[int, Meta(ge=2, le=10_000)] = 8
+    """threshold: packets of a batch."""
+    threshold_patience_seconds: Annotated[float, Meta(ge=0.0, le=3_600.0)] = 1.0
+    """threshold: a batch that is not full so long after its first packet is filled up with dummies.
+    0: it waits for ever."""
+    timed_interval_seconds: Annotated[float, Meta(ge=0.001, le=3_600.0)] = 0.1
+    """timed: all that came is sent so often."""
+    pool_interval_seconds: Annotated[float, Meta(ge=0.001, le=3_600.0)] = 0.1
+    """pool: a part of the pool is sent so often."""
+    pool_minimum: Annotated[int, Meta(ge=0, le=10_000)] = 4
+    """pool: packets that always stay."""
+    pool_rate: Fraction = 0.6
+    """pool: largest share of the pool that is sent at a time."""
     outbox_size: Annotated[int, Meta(ge=2, le=10_000)] = 16
     """outbox: packets in the box, filled up with dummies."""
     outbox_interval_seconds: Annotated[float, Meta(ge=0.001, le=60.0)] = 0.002
@@ -55,6 +87,16 @@ class MixingConfig(_Slice, frozen=True, kw_only=True):
     """outbox: standard deviation of the same."""
     queue_limit: Annotated[int, Meta(ge=16, le=1_000_000)] = 8192
     """Packets that the strategy may hold; more are dropped and counted."""
+
+    @property
+    def path_hops(self) -> int:
+        """Mix nodes of own paths: none in direct mode."""
+        return 0 if self.direct else self.hops
+
+    @property
+    def sender_delay_seconds(self) -> float:
+        """Mean of the delays that a sender draws; 0 where mix nodes choose them themselves."""
+        return self.mean_delay_seconds if self.strategy == "exponential" and not self.direct else 0.0
 
 
 class DeliveryConfig(_Slice, frozen=True, kw_only=True):
@@ -75,7 +117,7 @@ class DeliveryConfig(_Slice, frozen=True, kw_only=True):
 class LinkConfig(_Slice, frozen=True, kw_only=True):
     listen: Annotated[str, Meta(min_length=3)] = "127.0.0.1:9101"
     """host:port of the link listener; port 0 takes a free one."""
-    queue_cells: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
+    queue_cells: Annotated[int, Meta(ge=1, le=1_000_000)] = 1024
     """Cells that wait on one outbound link; more are dropped and counted."""
     keepalive_seconds: Seconds = 1.0
     dead_after_seconds: Seconds = 4.0
@@ -86,7 +128,7 @@ class LinkConfig(_Slice, frozen=True, kw_only=True):
 
 
 class RelayConfig(_Slice, frozen=True, kw_only=True):
-    inbox_limit: Annotated[int, Meta(ge=16, le=1_000_000)] = 8192
+    inbox_limit: Annotated[int, Meta(ge=16, le=1_000_000)] = 2048
     """Packets received but not yet unwrapped; more are dropped and counted."""
     replay_capacity: Annotated[int, Meta(ge=1_000, le=1_000_000_000)] = 16_000_000
     """Replay tags remembered for one mix key; when full, packets are refused (fail closed)."""
@@ -104,6 +146,11 @@ class MetricsConfig(_Slice, frozen=True, kw_only=True):
     """host:port of the Prometheus endpoint; port 0 takes a free one; empty: off."""
     neighbour_labels: bool = False
     """Label link metrics by neighbour. Off: per-neighbour series help traffic analysis."""
+
+
+class TraceConfig(_Slice, frozen=True, kw_only=True):
+    file: str = ""
+    """For experiments: every packet's time, link and fate is written here. NO ANONYMITY. Empty: off."""
 
 
 class LoggingConfig(_Slice, frozen=True, kw_only=True):
@@ -141,6 +188,7 @@ class PeerdConfig(_Slice, frozen=True, kw_only=True):
     control: ControlConfig = ControlConfig()
     metrics: MetricsConfig = MetricsConfig()
     logging: LoggingConfig = LoggingConfig()
+    trace: TraceConfig = TraceConfig()
 
 
 T = TypeVar("T")
@@ -178,7 +226,20 @@ def load(path: Path) -> PeerdConfig:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidInputError(f"{path}: not valid TOML: {error}") from None
-    return convert(raw, PeerdConfig, str(path))
+    return convert(_with_preset(raw, path), PeerdConfig, str(path))
+
+
+def _with_preset(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """`[mixing] preset` sets what the section does not set itself."""
+    mixing = raw.get("mixing")
+    if not isinstance(mixing, dict) or "preset" not in mixing:
+        return raw
+    given = {key: value for key, value in mixing.items() if key != "preset"}
+    try:
+        fields = preset_fields(str(mixing["preset"]))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: mixing.{error}") from None
+    return raw | {"mixing": fields | given}
 
 
 def parse_address(text: str, where: str = "address") -> tuple[str, int]:

@@ -16,19 +16,31 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from peerd.clock import monotonic
+from peerd.clock import monotonic, wall
 from peerd.config import MixingConfig, PeerdConfig, convert
-from peerd.delivery import Acked, Event, GaveUp, Inject, LoopReturned, Received
+from peerd.delivery import Acked, Event, GaveUp, Inject, LoopLost, LoopReturned, Received
+from peerd.epochs import EpochDriver, Rotation
 from peerd.errors import ConflictError, InvalidInputError, NotFoundError
 from peerd.learning import Fragment, Rejected, Run, check_task, decode_payload
-from peerd.link import LinkTable
-from peerd.membership import Change, PeerState, View, client_ssl_context, server_ssl_context
+from peerd.link import LinkTable, gossip_bytes
+from peerd.membership import (
+    Announcer,
+    Change,
+    PeerState,
+    View,
+    announce_interval,
+    client_ssl_context,
+    decode_descriptor,
+    server_ssl_context,
+)
 from peerd.observe import Metrics, Sample, Tally
+from peerd.presets import preset_fields
 from peerd.relay import Mixnet, Pump
 from peerd.report import Report
-from peerd.sphinx import Geometry, MixKey, ReplayFilter
-from peerd.status import NodeStatus, PeerStatus, RoundResult, RunStatus
-from peerd.store import Checkpoint, ReplayLog
+from peerd.sphinx import Epochs, Geometry
+from peerd.status import MixingMeasured, NodeStatus, PeerStatus, RoundResult, RunStatus
+from peerd.store import Checkpoint
+from peerd.tracing import TraceFile
 from peerd.types import DropReason, PeerId, RunSpec
 
 Vector = NDArray[np.float32]
@@ -47,28 +59,43 @@ class Node:
         self._check_mixing(config.mixing)
         self.tally = Tally()
         self.metrics = Metrics(self.tally, self)
-        self.view = View(state.peer_id, state.roster, config.membership.dead_after_seconds, monotonic())
-        self._key = MixKey.from_private(state.mix_private)
-        self._replay_log = ReplayLog.open(state_dir / "replay.log", self._key.public)
+        network = state.network
+        epochs = Epochs(network.epoch_seconds, network.epoch_grace_seconds)
+        self.view = View(
+            state.peer_id,
+            state.roster,
+            config.membership.dead_after_seconds,
+            epochs.at(wall()),
+            monotonic(),
+        )
+        self._rotation = Rotation(state_dir, state.identity, epochs, config.relay.replay_capacity, log)
+        self._epochs = EpochDriver(
+            self._rotation,
+            Announcer(announce_interval(network.epoch_seconds), self._rng),
+            neighbours=lambda: self._links.neighbours,
+            tell=self._tell,
+            on_change=self._keys_changed,
+        )
+        self._trace = TraceFile.open(config.trace, state.peer_id, log)
+        self._alarm = False
         self._checkpoint = Checkpoint(state_dir / "run")
         self._saving: asyncio.Task[None] | None = None
         self._run: Run | None = None
         self._run_task: asyncio.Task[None] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._view_timer: asyncio.TimerHandle | None = None
-        self._disk_failing = False
         self.link_address = ""
         self.metrics_address = ""
 
     # -- life -----------------------------------------------------------------
 
     def start(self) -> None:
-        """Load the replay tags and bind the link listener. ConflictError when the port is taken."""
-        replay = ReplayFilter(self._config.relay.replay_capacity)
-        for tag in self._replay_log.tags():
-            replay.add(tag)
-        self._mixnet = self._make_mixnet(replay)
-        self._pump = Pump(self._mixnet, self._on_events)
+        """Load mix keys and replay tags, bind the link listener. ConflictError when the port is taken."""
+        self._rotation.start(wall())
+        self._check_descriptor()
+        self._show_keys_to_view()
+        self._mixnet = self._make_mixnet()
+        self._pump = Pump(self._mixnet, self._on_events, lambda held: self._links.hold(held))
         self._links = self._make_links()
         host, port = self._links.start()
         self.link_address = f"{host}:{port}"
@@ -77,17 +104,28 @@ class Node:
             self.view,
             self._links,
             self._mixnet,
+            self._rotation,
+            self._epochs,
             self.tally,
             self,
-            self._config.metrics.neighbour_labels,
+            neighbour_labels=self._config.metrics.neighbour_labels,
+            tracing=self._trace is not None,
         )
+        self._warn_of_direct_mode()
 
-    def _make_mixnet(self, replay: ReplayFilter) -> Mixnet:
+    def _check_descriptor(self) -> None:
+        size, room = len(self._rotation.descriptor.signed), gossip_bytes(self._geometry.packet_bytes)
+        if size > room:
+            raise InvalidInputError(
+                f"this peer's descriptor has {size} bytes and must fit one cell, here {room}: "
+                "give the peer a shorter address or the network a larger body_bytes"
+            )
+
+    def _make_mixnet(self) -> Mixnet:
         return Mixnet(
             me=self._state.peer_id,
             geometry=self._geometry,
-            key=self._key,
-            replay=replay,
+            keyring=self._rotation.keyring,
             directory=self.view,
             mixing=self.mixing,
             delivery=self._config.delivery,
@@ -95,9 +133,12 @@ class Node:
             rng=self._rng,
             now=monotonic(),
             emit=lambda peer, packet: self._links.send(peer, packet),
-            journal=self._append_tags,
+            journal=self._rotation.append,
             dropped=self.tally.dropped,
             sent=self.tally.sent,
+            mixed=self.tally.mixed,
+            announce=lambda peer, gossip: self._links.announce(peer, gossip),
+            tracer=self._trace,
         )
 
     def _make_links(self) -> LinkTable:
@@ -108,11 +149,13 @@ class Node:
             tls_client=client_ssl_context(self._state),
             addresses=self.view.addresses(),
             on_packet=self._on_packet,
+            on_gossip=self._on_gossip,
             on_link=self._on_link,
             on_drop=self.tally.dropped,
             clock=monotonic,
             rng=self._rng,
             log=self._log,
+            tap=None if self._trace is None else self._trace.wrote,
         )
 
     async def run(self) -> None:
@@ -120,21 +163,25 @@ class Node:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                self._epochs.start()
                 group.create_task(self._links.run(), name="links")
                 group.create_task(self._pump.run(), name="pump")
         finally:
             self._group = None
+            self._epochs.stop()
             if self._view_timer is not None:
                 self._view_timer.cancel()
             await self._links.close()
 
     async def close(self) -> None:
-        """Wait for a checkpoint that is being written, then close the replay log."""
+        """Wait for a checkpoint that is being written, then close the replay logs."""
         try:
             if self._saving is not None:
                 await self._saving
         finally:
-            self._replay_log.close()
+            self._rotation.close()
+            if self._trace is not None:
+                self._trace.close()
 
     # -- events ---------------------------------------------------------------
 
@@ -142,15 +189,28 @@ class Node:
         self.tally.received += 1
         self._pump.arrived(packet)
 
-    def _append_tags(self, tags: list[bytes]) -> None:
-        """A full disk does not stop relaying: replays are then caught until the next restart only."""
-        try:
-            self._replay_log.append(tags)
-            self._disk_failing = False
-        except OSError as error:
-            if not self._disk_failing:
-                self._log.error("replay log not written", error=str(error))
-            self._disk_failing = True
+    def _on_gossip(self, data: bytes) -> None:
+        """A descriptor, of the neighbour itself or of anybody: it is signed."""
+        descriptor = decode_descriptor(data)
+        if descriptor is None or not self.view.accepts(descriptor):
+            self.tally.dropped(DropReason.BAD_GOSSIP)
+        elif descriptor.peer_id != self._state.peer_id:
+            self._view_changed(self.view.learn(descriptor, monotonic()))
+
+    def _tell(self, peer: PeerId, descriptor: bytes, at_once: bool) -> None:
+        """At once only on a link that has just come up, which everybody sees; else among the packets."""
+        if at_once:
+            self._links.announce(peer, descriptor)
+        else:
+            self._mixnet.announce(peer, descriptor, monotonic())
+            self._pump.wake()
+
+    def _keys_changed(self) -> None:
+        """Our keys have rotated, or the epoch has: others' next keys are now their present ones."""
+        self._view_changed(self._show_keys_to_view())
+        self._mixnet.keys_changed()
+        self._tick_view()
+        self._log.debug("epoch", epoch=self._rotation.epoch)
 
     def _on_events(self, events: list[Event]) -> None:
         for event in events:
@@ -164,8 +224,30 @@ class Node:
                     self.tally.resent += 1
                 case LoopReturned(rtt=rtt):
                     self.tally.loop_returned(rtt)
+                    self._judge_loops()
+                case LoopLost():
+                    self.tally.loops_lost += 1
+                    self._judge_loops()
                 case GaveUp(tag=tag, reason=reason):
                     self._on_give_up(tag, reason)
+
+    def _show_keys_to_view(self) -> list[Change]:
+        self.view.learn(self._rotation.descriptor, monotonic())
+        return self.view.set_epoch(self._rotation.epoch, monotonic())
+
+    def _judge_loops(self) -> None:
+        loops = self._mixnet.delivery.loops
+        if loops.alarm == self._alarm:
+            return
+        self._alarm = loops.alarm
+        if loops.alarm:
+            self._log.error(
+                "ALARM: loop cover does not come back while links are up: a mix node or a link may be "
+                "holding packets back (blending attack), or the network is overloaded",
+                loss=loops.loss,
+            )
+        else:
+            self._log.warning("loop cover comes back again; the alarm is over", loss=loops.loss)
 
     def _on_payload(self, payload: bytes) -> None:
         match decode_payload(payload):
@@ -188,6 +270,7 @@ class Node:
         if direction != "outbound":
             return  # who dials us is no proof that we can reach it
         if up:
+            self._epochs.neighbour_up(peer)
             self._view_changed(self.view.link_up(peer, monotonic()))
         else:
             self.view.link_down(peer, monotonic())
@@ -244,16 +327,24 @@ class Node:
 
     # -- commands -------------------------------------------------------------
 
-    def set_mixing(self, changes: dict[str, Any]) -> MixingConfig:
-        """Change some fields at runtime; the effective whole is returned, nothing queued is lost."""
-        merged = msgspec.to_builtins(self.mixing) | changes
+    def set_mixing(self, preset: str, changes: dict[str, Any]) -> MixingConfig:
+        """Apply a preset (empty: none), then some fields; the effective whole is returned, nothing queued
+        is lost."""
+        merged = msgspec.to_builtins(self.mixing) | preset_fields(preset) | changes
         mixing = convert(merged, MixingConfig, "mixing")
         self._check_mixing(mixing)
-        self.mixing = mixing
+        was_direct, self.mixing = self.mixing.direct, mixing
         self._mixnet.set_mixing(mixing, monotonic())
         self._pump.wake()
-        self._log.info("mixing changed", **changes)
+        self._log.info("mixing changed", preset=preset or None, **changes)
+        self._judge_loops()
+        if mixing.direct != was_direct:
+            self._warn_of_direct_mode()
         return mixing
+
+    def _warn_of_direct_mode(self) -> None:
+        if self.mixing.direct:
+            self._log.warning("DIRECT MODE: own messages go straight to their recipients: NO ANONYMITY")
 
     def _check_mixing(self, mixing: MixingConfig) -> None:
         enrolled = len(self._state.roster)
@@ -352,6 +443,9 @@ class Node:
 
     def peers(self) -> list[PeerStatus]:
         return self._report.peers()
+
+    def mixing_measured(self) -> MixingMeasured:
+        return self._report.measured()
 
     def sample(self) -> Sample:
         """For the metrics, at each scrape."""

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from peerd import __version__
 from peerd.clock import monotonic
 from peerd.config import MixingConfig
+from peerd.epochs import EpochDriver, Rotation
 from peerd.learning import Run
 from peerd.link import LinkTable
 from peerd.membership import PeerState, View
+from peerd.mix import end_to_end_bits
 from peerd.observe import Neighbour, Sample, Tally, process_usage
 from peerd.relay import Mixnet
-from peerd.status import NodeStatus, PeerStatus, TrafficStatus, TrainerStatus
+from peerd.status import (
+    EndToEnd,
+    EpochStatus,
+    LoopsMeasured,
+    MixingMeasured,
+    NodeStatus,
+    PeerStatus,
+    TrafficStatus,
+    TrainerStatus,
+)
+from peerd.types import PacketKind
 
 TRAINER_ALIVE = ("starting", "idle", "busy")
 
@@ -33,17 +46,24 @@ class Report:
         view: View,
         links: LinkTable,
         mixnet: Mixnet,
+        rotation: Rotation,
+        epochs: EpochDriver,
         tally: Tally,
         addresses: Addresses,
+        *,
         neighbour_labels: bool,
+        tracing: bool,
     ) -> None:
         self._state = state
         self._view = view
         self._links = links
         self._mixnet = mixnet
+        self._rotation = rotation
+        self._epochs = epochs
         self._tally = tally
         self._addresses = addresses
         self._neighbour_labels = neighbour_labels
+        self._tracing = tracing
         self._started = monotonic()
 
     def status(self, mixing: MixingConfig, run: Run | None) -> NodeStatus:
@@ -70,6 +90,57 @@ class Report:
             traffic=self._traffic(),
             cpu_seconds=cpu,
             rss_bytes=rss,
+            epoch=self._rotation.epoch,
+            alarms=[name for name, raised in self._alarms(mixing).items() if raised],
+        )
+
+    def _alarms(self, mixing: MixingConfig) -> dict[str, bool]:
+        return {
+            "direct": mixing.direct,
+            "tracing": self._tracing,
+            "blending": self._mixnet.delivery.loops.alarm,
+        }
+
+    def measured(self) -> MixingMeasured:
+        """For `peerctl mix show`."""
+        tally, rates, loops = self._tally, self._mixnet.cover_rates, self._mixnet.delivery.loops
+        others = max(len(self._view.alive()), 1)
+        return MixingMeasured(
+            entropy_bits=tally.entropy_bits,
+            mixed=tally.mixed_packets,
+            end_to_end=[
+                EndToEnd(
+                    hops=hops,
+                    # Not the recipient; and not the last mix node, which an observer sees.
+                    bits=end_to_end_bits(tally.entropy_bits, hops, max(others - 1, 1)),
+                    of_bits=math.log2(others),
+                )
+                for hops in range(1, self._state.network.max_hops + 1)
+            ],
+            send_rate_per_second=rates.send,
+            loop_rate_per_second=rates.loop,
+            drop_rate_per_second=rates.drop,
+            cover_forgone=self._mixnet.cover_forgone,
+            loops=LoopsMeasured(
+                sent=tally.sent_packets[PacketKind.LOOP],
+                returned=tally.loops_returned,
+                lost=tally.loops_lost,
+                loss=loops.loss,
+                alarm=loops.alarm,
+            ),
+            epoch=self._epoch_status(),
+        )
+
+    def _epoch_status(self) -> EpochStatus:
+        rotation = self._rotation
+        keys = list(rotation.keyring)
+        return EpochStatus(
+            epoch=rotation.epoch,
+            ends_in_seconds=self._epochs.ends_in_seconds,
+            accepted=list(rotation.keyring.accepted),
+            replay_tags=sum(len(key.replay) for key in keys),
+            replay_bytes=sum(key.replay.memory_bytes for key in keys),
+            replay_false_positive_rate=max(key.replay.false_positive_rate for key in keys),
         )
 
     def _traffic(self) -> TrafficStatus:
@@ -111,6 +182,8 @@ class Report:
                     inbound=link.inbound,
                     link_rtt_seconds=link.rtt_seconds or 0.0,
                     queue_depth=link.queue_depth,
+                    epoch=descriptor.mix_keys[0][0] if descriptor.mix_keys else 0,
+                    loop_quality=self._mixnet.delivery.loops.quality(peer),
                 )
             )
         return rows
@@ -127,7 +200,9 @@ class Report:
         return Sample(
             version=__version__,
             strategy=mixing.strategy,
-            hops=mixing.hops,
+            hops=mixing.path_hops,
+            alarms=self._alarms(mixing),
+            mixing=self.measured(),
             bytes_sent=self._links.bytes_sent,
             bytes_received=self._links.bytes_received,
             links_out=links_out,

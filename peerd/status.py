@@ -58,6 +58,47 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     traffic: TrafficStatus
     cpu_seconds: float
     rss_bytes: int
+    epoch: int
+    alarms: list[str]
+    """What an operator should act on now: `direct`, `tracing`, `blending`."""
+
+
+class EndToEnd(msgspec.Struct, frozen=True, kw_only=True):
+    hops: int
+    bits: float
+    """Estimated entropy of who sent a delivered message."""
+    of_bits: float
+    """With perfect mixing."""
+
+
+class LoopsMeasured(msgspec.Struct, frozen=True, kw_only=True):
+    sent: int
+    returned: int
+    lost: int
+    loss: float | None
+    """Of the latest loops; None while too few are settled."""
+    alarm: bool
+
+
+class EpochStatus(msgspec.Struct, frozen=True, kw_only=True):
+    epoch: int
+    ends_in_seconds: float
+    accepted: list[int]
+    replay_tags: int
+    replay_bytes: int
+    replay_false_positive_rate: float
+
+
+class MixingMeasured(msgspec.Struct, frozen=True, kw_only=True):
+    entropy_bits: float
+    mixed: int
+    end_to_end: list[EndToEnd]
+    send_rate_per_second: float
+    loop_rate_per_second: float
+    drop_rate_per_second: float
+    cover_forgone: int
+    loops: LoopsMeasured
+    epoch: EpochStatus
 
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +111,8 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     inbound: str
     link_rtt_seconds: float
     queue_depth: int
+    epoch: int
+    loop_quality: float | None
 
 
 class RoundResult(msgspec.Struct, frozen=True, kw_only=True):

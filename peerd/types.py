@@ -23,6 +23,8 @@ class PacketKind(StrEnum):
     DROP = "drop"
     DUMMY = "dummy"
     """Fills a slot of a constant-rate strategy; ends at the next peer."""
+    GOSSIP = "gossip"
+    """No packet, but a cell like those that carry one: it waits and leaves among them."""
 
 
 class DropReason(StrEnum):
@@ -35,6 +37,8 @@ class DropReason(StrEnum):
     LINK_DOWN = "link_down"
     LINK_QUEUE_FULL = "link_queue_full"
     UNKNOWN_PEER = "unknown_peer"
+    GOSSIP_FLOOD = "gossip_flood"
+    BAD_GOSSIP = "bad_gossip"
     # sphinx
     BAD_SIZE = "bad_size"
     LOW_ORDER = "low_order"

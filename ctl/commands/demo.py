@@ -9,7 +9,7 @@ import click
 
 from ctl import aio, render
 from ctl.app import Command, pass_settings
-from ctl.choices import HOPS, STRATEGY
+from ctl.choices import HOPS, PRESET, STRATEGY
 from ctl.defaults import NEEDS_DATA, check_task, make_spec
 from ctl.demo import Script, play, summarise
 from ctl.demo.play import how_to_use
@@ -30,6 +30,7 @@ UNDRAWN = "0" * 32
 @click.option("--hops", type=HOPS, default=3, show_default=True, help="Mix nodes on every path.")
 @click.option("--task", default="digits-cnn", show_default=True, help="digits-cnn or mnist-cnn.")
 @click.option("--strategy", type=STRATEGY, default="exponential", show_default=True)
+@click.option("--preset", type=PRESET, help="Mixing parameters together; goes before --strategy.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="mnist-cnn: its four IDX files.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--samples", type=int, help="A peer trains on so many a round; 0: all it has.")
@@ -45,6 +46,7 @@ def demo(
     hops: int,
     task: str,
     strategy: str,
+    preset: str | None,
     data_dir: Path | None,
     seed: int,
     samples: int | None,
@@ -70,7 +72,7 @@ def demo(
       peerctl demo --task mnist-cnn --data-dir ~/mnist --output json
       peerctl demo --keep
     """
-    plan = Plan.make(peers, strategy=strategy, hops=hops, mean_delay_seconds=mean_delay)
+    plan = Plan.make(peers, preset=preset, strategy=strategy, hops=hops, mean_delay_seconds=mean_delay)
     spec = make_spec(
         task,
         run_id=UNDRAWN,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from ctl import render
 from ctl.app import Command, Group, pass_settings
 from ctl.targets import Settings
+from ctl.text import Duration, duration
 from peerd.config import NetworkConfig, convert
 from peerd.errors import InvalidInputError, NotFoundError, PeerdError
 
@@ -46,8 +47,21 @@ def network() -> None:
 @click.option("--name", help="Of the network.  [default: the folder's name]")
 @click.option("--max-hops", type=int, default=5, show_default=True, help="Room in every header.")
 @click.option("--body-bytes", type=int, default=8192, show_default=True, help="Sphinx body of every packet.")
+@click.option(
+    "--epoch",
+    "epoch_seconds",
+    type=Duration(),
+    default=3600.0,
+    help="Mix keys rotate so often.  [default: 1h]",
+)
+@click.option(
+    "--grace",
+    "epoch_grace_seconds",
+    type=Duration(),
+    help="A mix key is accepted so long before and after its epoch.  [default: 5m, at most the epoch]",
+)
 @pass_settings
-def create(settings: Settings, directory: Path, name: str | None, max_hops: int, body_bytes: int) -> None:
+def create(settings: Settings, /, directory: Path, name: str | None, **parameters: Any) -> None:
     """Make a network: its CA and its parameters, in DIRECTORY.
 
     The CA's key stays in DIRECTORY, readable by you alone. Keep the folder off the peers.
@@ -57,7 +71,9 @@ def create(settings: Settings, directory: Path, name: str | None, max_hops: int,
       peerctl network create ./lab
       peerctl network create /media/stick/lab --name lab --max-hops 4 --body-bytes 16384
     """
-    raw = {"name": name or directory.resolve().name, "max_hops": max_hops, "body_bytes": body_bytes}
+    raw = {"name": name or directory.resolve().name, **parameters}
+    if raw["epoch_grace_seconds"] is None:
+        raw["epoch_grace_seconds"] = min(300.0, raw["epoch_seconds"])
     config = convert(raw, NetworkConfig, "network")
     _authority().create(directory, config)
     if settings.output == "json":
@@ -137,13 +153,15 @@ def show(settings: Settings, directory: Path) -> None:
                 "name": config.name,
                 "max_hops": config.max_hops,
                 "body_bytes": config.body_bytes,
+                "epoch_seconds": config.epoch_seconds,
+                "epoch_grace_seconds": config.epoch_grace_seconds,
                 "peers": peers,
             }
         )
         return
     render.show(
         f"{config.name}: at most {config.max_hops} hops, body {config.body_bytes} bytes, "
-        f"{len(roster)} peers enrolled"
+        f"epochs of {duration(config.epoch_seconds)}, {len(roster)} peers enrolled"
     )
     rows = [(peer.name, peer.peer_id.hex(), ", ".join(peer.addresses)) for peer in roster]
     if rows:

@@ -16,12 +16,18 @@ from ctl.text import seconds
 from peerd.pb import peers_pb2
 
 Peers = list[peers_pb2.Peer]
+COLUMNS = ("Peer", "State", "Since#", "Address", "Outbound", "Inbound", "Link RTT#", "Queue#", "Epoch#",
+           "Loops#")  # fmt: skip
+SPARE = ("Since#", "Queue#", "Inbound", "Epoch#", "Link RTT#")
 
 
 @click.command(cls=Command)
 @pass_settings
 def peers(settings: Settings) -> int:
     """The other peers and the links to them, as this one sees them.
+
+    "Epoch" is that of the newest mix key that a peer has announced; all of one network should agree.
+    "Loops" is the share of this peer's loop cover through that mix node that came home lately.
 
     \b
     Examples:
@@ -38,11 +44,10 @@ def _data(peers: Peers) -> list[dict[str, object]]:
 
 
 def _look(answers: Sequence[Answer[Peers]]) -> RenderableType:
-    columns = ("Peer", "State", "Since#", "Address", "Outbound", "Inbound", "Link RTT#", "Queue#")
     tables: list[RenderableType] = []
     for answer in answers:
         title = f"{answer.name} sees" if len(answers) > 1 else None
-        tables += [render.table(columns, _rows(answer.value), title), ""]
+        tables += [render.fitting(COLUMNS, _rows(answer.value), SPARE, title), ""]
     return Group(*tables[:-1])
 
 
@@ -57,4 +62,6 @@ def _rows(peers: Peers) -> Iterator[tuple[object, ...]]:
             peer.inbound,
             seconds(peer.link_rtt_seconds) if peer.link_rtt_seconds else "",
             peer.queue_depth,
+            peer.epoch or "",
+            f"{100 * peer.loop_quality:.0f} %" if peer.HasField("loop_quality") else "",
         )

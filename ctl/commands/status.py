@@ -17,7 +17,13 @@ from peerd.pb import node_pb2
 
 NodeStatus = node_pb2.NodeStatus
 COLUMNS = ("Peer", "Up#", "Alive#", "Run", "Stage", "Round#", "Memory#", "Forwarded#",
-           "RTT#", "Gave up#", "Dropped#")  # fmt: skip
+           "RTT#", "Gave up#", "Dropped#", "Alarms")  # fmt: skip
+ALARMS = {
+    "direct": "DIRECT MODE: no mixnet, NO ANONYMITY (peerctl mix set --direct off)",
+    "tracing": "TRACING: every packet's way is written down, NO ANONYMITY ([trace] file)",
+    "blending": "BLENDING: loop cover does not come back (peerctl mix show)",
+}
+"""What the daemon's alarms mean."""
 SPARE = ("Up#", "RTT#", "Run", "Forwarded#", "Memory#")
 
 
@@ -65,7 +71,14 @@ def _row(status: NodeStatus) -> tuple[object, ...]:
         seconds(traffic.rtt_p50_seconds),
         count(traffic.gave_up),
         count(sum(traffic.dropped.values())),
+        ", ".join(status.alarms).upper(),
     )
+
+
+def _mixing(status: NodeStatus) -> str:
+    if "direct" in status.alarms:
+        return "none: direct mode"
+    return f"{status.strategy}, {number_of(status.hops, 'hop')}"
 
 
 def _run(status: NodeStatus) -> str:
@@ -83,7 +96,9 @@ def _detail(answers: Sequence[Answer[NodeStatus]]) -> RenderableType:
         ("links at", status.link_address),
         ("metrics at", status.metrics_address or "off"),
         ("peers alive", f"{status.peers_alive} of {status.peers_enrolled}"),
-        ("mixing", f"{status.strategy}, {number_of(status.hops, 'hop')}"),
+        ("mixing", _mixing(status)),
+        ("ALARMS", ", ".join(ALARMS.get(alarm, alarm) for alarm in status.alarms) or "none"),
+        ("epoch", status.epoch),
         ("run", _run(status)),
         ("round, stage", f"{status.round}, {status.stage}" if status.run_id else status.stage),
         ("trainer", _trainer(trainer)),

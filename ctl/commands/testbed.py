@@ -9,7 +9,7 @@ import click
 
 from ctl import aio, render
 from ctl.app import Command, Group, pass_settings
-from ctl.choices import HOPS, STRATEGY
+from ctl.choices import HOPS, PRESET, STRATEGY
 from ctl.client import Client
 from ctl.fanout import fan_out
 from ctl.targets import Settings, forget_testbed, remember_testbed, remembered_testbed
@@ -46,6 +46,7 @@ def testbed() -> None:
 @testbed.command("up", cls=Command)
 @FOLDER
 @click.option("--peers", type=int, help=f"How many.  [default: {DEFAULT_PEERS}]")
+@click.option("--preset", type=PRESET, help="Mixing parameters together; others go over it.")
 @click.option("--strategy", type=STRATEGY)
 @click.option("--hops", type=HOPS, help="Mix nodes on every own path.")
 @click.option("--mean-delay", "mean_delay_seconds", type=Duration(), help="Mean delay of a hop.")
@@ -56,6 +57,7 @@ def testbed() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A daemon's TOML file, for everything else.",
 )
+@click.option("--epoch", type=Duration(), help="Mix keys rotate so often.  [default: 1h]")
 @click.option("--fresh", is_flag=True, help="Replace a testbed that lies there and is down.")
 @click.option("--patience", type=Duration(), default=120.0, help="For start-up.  [default: 2m]")
 @pass_settings
@@ -67,6 +69,7 @@ def up(
     config: Path | None,
     fresh: bool,
     patience: float,
+    epoch: float | None,
     **mixing: Any,
 ) -> None:
     """Make a network of daemons in a folder and start them, or start those that are down.
@@ -83,7 +86,7 @@ def up(
     folder = (folder or settings.testbed or DEFAULT_FOLDER).resolve()
     existing = _existing(folder, fresh)
     count = peers or (len(existing.peers) if existing else DEFAULT_PEERS)
-    plan = Plan.make(count, load(config) if config else None, **mixing)
+    plan = Plan.make(count, load(config) if config else None, epoch_seconds=epoch, **mixing)
 
     def progress(text: str, complete: bool) -> None:
         if complete and settings.output != "json":

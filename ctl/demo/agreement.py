@@ -72,7 +72,7 @@ def read_model(folder: Path, run_id: str, round_number: int) -> Vector | None:
         if path.stat().st_size != 4 * record.parameters or 4 * record.parameters > MAX_VECTOR_BYTES:
             return None
         data = path.read_bytes()
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
     if hashlib.sha256(data).hexdigest() != record.sha256:
         return None

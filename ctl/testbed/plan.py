@@ -10,14 +10,16 @@ from typing import Any
 
 import msgspec
 
-from peerd.config import MixingConfig, PeerdConfig, convert
+from peerd.config import MixingConfig, NetworkConfig, PeerdConfig, convert
 from peerd.errors import InvalidInputError
+from peerd.presets import preset_fields
 
 NAMES = (
     "alice", "bob", "carol", "dora", "erin", "frank", "grace", "heidi", "ivan", "judy", "karl",
     "lena", "mallory", "nick", "olivia", "peggy", "quentin", "rupert", "sybil", "trent", "ursula",
     "victor", "wendy", "xaver", "yvonne", "zoe",
 )  # fmt: skip
+NETWORK = "testbed"
 MIN_PEERS, MAX_PEERS = 3, 256
 PEERD = (sys.executable, "-m", "peerd")
 
@@ -35,18 +37,20 @@ class Plan:
     config: PeerdConfig = field(default_factory=PeerdConfig)
     """For every peer; addresses and sockets are filled in for each."""
     command: tuple[str, ...] = PEERD
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(name=NETWORK))
 
     @classmethod
     def make(
-        cls, peers: int, base: PeerdConfig | None = None, command: tuple[str, ...] = PEERD,
-        **mixing: Any,
+        cls, peers: int, base: PeerdConfig | None = None, command: tuple[str, ...] = PEERD, *,
+        epoch_seconds: float | None = None, preset: str | None = None, **mixing: Any,
     ) -> Plan:  # fmt: skip
-        """`mixing`: fields of MixingConfig, None for the default. InvalidInputError."""
+        """`mixing`: fields of MixingConfig, None for the default, over those of the preset.
+        InvalidInputError."""
         if not MIN_PEERS <= peers <= MAX_PEERS:
             raise InvalidInputError(f"peers: between {MIN_PEERS} and {MAX_PEERS}, not {peers}")
         config = base or PeerdConfig()
         given = {key: value for key, value in mixing.items() if value is not None}
-        merged = msgspec.to_builtins(config.mixing) | given
+        merged = msgspec.to_builtins(config.mixing) | preset_fields(preset or "") | given
         config = msgspec.structs.replace(config, mixing=convert(merged, MixingConfig, "mixing"))
         hops = config.mixing.hops
         if hops > peers - 2:
@@ -54,10 +58,11 @@ class Plan:
                 f"hops: {hops} mix nodes between two peers need at least {hops + 2} peers, "
                 f"not {peers}; fewer hops or more peers"
             )
-        return cls(peers, config, command)
+        return cls(peers, config, command, _network(epoch_seconds))
 
-    def peer_config(self, address: str, control_socket: Path) -> PeerdConfig:
-        """One peer's: its own link address and socket, nothing else that could collide."""
+    def peer_config(self, address: str, control_socket: Path, trace: Path) -> PeerdConfig:
+        """One peer's: its own link address, socket and, where tracing is on, `trace` file: nothing that
+        could collide."""
         replace, config = msgspec.structs.replace, self.config
         return replace(
             config,
@@ -65,7 +70,17 @@ class Plan:
             link=replace(config.link, listen=address),
             control=replace(config.control, unix=str(control_socket), listen=""),
             metrics=replace(config.metrics, listen="127.0.0.1:0"),
+            trace=replace(config.trace, file=str(trace) if config.trace.file else ""),
         )
+
+
+def _network(epoch_seconds: float | None) -> NetworkConfig:
+    default = NetworkConfig(name=NETWORK)
+    if epoch_seconds is None:
+        return default
+    grace = min(default.epoch_grace_seconds, epoch_seconds)
+    given = {"name": NETWORK, "epoch_seconds": epoch_seconds, "epoch_grace_seconds": grace}
+    return convert(given, NetworkConfig, "network")
 
 
 class ReservedPorts:

@@ -6,6 +6,7 @@ DIR/network/        the authority
 DIR/peers/NAME/     a daemon's state directory
 DIR/NAME.toml       its configuration
 DIR/logs/NAME.log   what it says
+DIR/trace/NAME.jsonl  every packet's way, if the plan's configuration asks for traces
 """
 
 from __future__ import annotations
@@ -29,12 +30,10 @@ from ctl.contexts import UNIX, Contexts, Endpoint
 from ctl.targets import CONTEXTS_FILE
 from ctl.testbed.plan import Plan, ReservedPorts, peer_names
 from ctl.testbed.processes import PeerExitedError, Process, how_it_ended, spawn, terminate
-from peerd.config import NetworkConfig
 from peerd.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 
 RECORD = "testbed.json"
 MAX_RECORD_BYTES = 1 << 20
-NETWORK = "testbed"
 UNIX_PATH_BYTES = 100
 """Longer socket paths do not fit the kernel's address structure."""
 POLL_SECONDS = 0.1
@@ -116,7 +115,7 @@ class Testbed:
             raise NotFoundError(f"{folder}: no testbed here; make one with `peerctl testbed up`") from None
         except OSError as error:
             raise InvalidInputError(f"{path}: cannot be read: {error.strerror}") from None
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InvalidInputError(f"{path}: not a testbed's record: {error}") from None
         return cls(folder, record)
 
@@ -126,7 +125,8 @@ class Testbed:
     def _enrol(self, plan: Plan) -> None:
         from peerd.membership import Authority  # not for those commands that need no authority
 
-        network = NetworkConfig(name=NETWORK, max_hops=max(5, plan.config.mixing.hops))
+        hops = max(plan.network.max_hops, plan.config.mixing.hops)
+        network = msgspec.structs.replace(plan.network, max_hops=hops)
         authority = Authority.create(self.folder / "network", network)
         for peer in self._record.peers:
             state = self.state_dir(peer.name)
@@ -142,7 +142,7 @@ class Testbed:
         """Delete a testbed that is down: its own files, and the folder if nothing else is in it."""
         if self._record.sockets:
             shutil.rmtree(self._record.sockets, ignore_errors=True)
-        for part in ("logs", "network", "peers"):
+        for part in ("logs", "network", "peers", "trace"):
             shutil.rmtree(self.folder / part, ignore_errors=True)
         for file in (RECORD, CONTEXTS_FILE, *(f"{peer.name}.toml" for peer in self.peers)):
             (self.folder / file).unlink(missing_ok=True)
@@ -202,7 +202,9 @@ class Testbed:
 
     def _launch(self, plan: Plan, peer: Peer, ports: ReservedPorts | None) -> None:
         config = self.folder / f"{peer.name}.toml"
-        tomlfile.write(config, msgspec.to_builtins(plan.peer_config(peer.address, Path(peer.socket))))
+        trace = self.folder / "trace" / f"{peer.name}.jsonl"
+        made = plan.peer_config(peer.address, Path(peer.socket), trace)
+        tomlfile.write(config, msgspec.to_builtins(made))
         Path(peer.socket).unlink(missing_ok=True)
         command = [
             *plan.command,

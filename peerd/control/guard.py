@@ -19,6 +19,7 @@ READ_ONLY = frozenset(
     {
         "/peerd.v1.Node/GetStatus",
         "/peerd.v1.Mixing/Get",
+        "/peerd.v1.Mixing/Measure",
         "/peerd.v1.Peers/List",
         "/peerd.v1.Runs/Get",
         "/peerd.v1.Runs/Watch",

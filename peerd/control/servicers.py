@@ -58,11 +58,17 @@ class MixingServicer(mixing_pb2_grpc.MixingServicer):
     ) -> mixing_pb2.MixingConfig:
         return mixing_pb2.MixingConfig(**_fields(self._node.mixing))
 
+    async def Measure(  # noqa: N802
+        self, request: mixing_pb2.MeasureMixingRequest, context: Context
+    ) -> mixing_pb2.MixingMeasured:
+        return mixing_pb2.MixingMeasured(**_fields(self._node.mixing_measured()))
+
     async def Update(  # noqa: N802
         self, request: mixing_pb2.UpdateMixingRequest, context: Context
     ) -> mixing_pb2.MixingConfig:
         changes = {field.name: value for field, value in request.ListFields()}
-        return mixing_pb2.MixingConfig(**_fields(self._node.set_mixing(changes)))
+        preset = changes.pop("preset", "")
+        return mixing_pb2.MixingConfig(**_fields(self._node.set_mixing(preset, changes)))
 
 
 class PeersServicer(peers_pb2_grpc.PeersServicer):

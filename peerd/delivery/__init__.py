@@ -1,11 +1,12 @@
 """Delivery: messages between participants, over anonymous paths, at least once, handed on once.
 
 Path selection, message codec and padding, the sender's ARQ, the receiver's dedup and acknowledgement,
-and cover packets. Everything here is sans-IO; `Delivery` joins the parts and the relay drives it.
+cover packets and what loops tell. Everything here is sans-IO; `Delivery` joins the parts and the relay
+drives it.
 """
 
 from peerd.delivery.delivery import Delivery
-from peerd.delivery.events import Acked, Dropped, Event, GaveUp, Inject, LoopReturned, Received
+from peerd.delivery.events import Acked, Dropped, Event, GaveUp, Inject, LoopLost, LoopReturned, Received
 from peerd.delivery.message import Message, MessageCodec
 from peerd.delivery.path import Directory, PathSelector
 
@@ -17,6 +18,7 @@ __all__ = [
     "Event",
     "GaveUp",
     "Inject",
+    "LoopLost",
     "LoopReturned",
     "Message",
     "MessageCodec",

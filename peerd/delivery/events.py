@@ -52,8 +52,13 @@ class LoopReturned:
 
 
 @dataclass(frozen=True, slots=True)
+class LoopLost:
+    """Loop cover did not come home in time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     reason: DropReason
 
 
-Event = Inject | Received | Acked | GaveUp | LoopReturned | Dropped
+Event = Inject | Received | Acked | GaveUp | LoopReturned | LoopLost | Dropped

@@ -7,7 +7,7 @@ the recipient. The way back of the SURB is drawn independently of the way there.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from peerd.mix import draw_exponential
@@ -21,8 +21,22 @@ class Directory(Protocol):
     def alive(self) -> Collection[PeerId]:
         """The other peers that can be reached now, oneself excluded."""
 
+    def enrolled(self, peer: PeerId) -> bool:
+        """Whether it is another peer of this network, alive or not."""
+
     def mix_key(self, peer: PeerId) -> bytes | None:
-        """The 32-byte public mix key of a peer (oneself included); None for a stranger."""
+        """The 32-byte public mix key of a peer (oneself included) for the present epoch; None where it
+        is not known."""
+
+
+def mix_nodes(path: Sequence[Hop]) -> frozenset[PeerId]:
+    """All of a path but its end."""
+    return frozenset(hop.peer for hop in path[:-1])
+
+
+def known_delay(path: Sequence[Hop]) -> float:
+    """Seconds that the sender has asked the mix nodes for, together."""
+    return sum(hop.delay for hop in path)
 
 
 class PathSelector:

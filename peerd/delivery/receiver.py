@@ -7,12 +7,9 @@ silence: never acknowledged, never refused aloud, so that tampering teaches noth
 
 from __future__ import annotations
 
-import random
-
 from peerd.config import MixingConfig
 from peerd.delivery.events import Dropped, Event, Inject, Received
 from peerd.delivery.message import Message, MessageCodec
-from peerd.mix import draw_exponential
 from peerd.sphinx import Geometry, reply
 from peerd.types import DropReason, PacketKind
 
@@ -20,11 +17,10 @@ from peerd.types import DropReason, PacketKind
 class Receiver:
     """Dedup and acknowledgement. Remembers between `limit` and 2 x `limit` message ids."""
 
-    def __init__(self, geometry: Geometry, codec: MessageCodec, limit: int, rng: random.Random) -> None:
+    def __init__(self, geometry: Geometry, codec: MessageCodec, limit: int) -> None:
         self._geometry = geometry
         self._codec = codec
         self._limit = limit
-        self._rng = rng
         # Two generations: the elder is dropped whole, which bounds memory at no cost per message.
         self._recent: set[bytes] = set()
         self._elder: set[bytes] = set()
@@ -33,12 +29,11 @@ class Receiver:
         surb = self._codec.unpack_surb(message)
         if surb is None:
             return [Dropped(DropReason.BAD_MESSAGE)]
-        mean = mixing.mean_delay_seconds if mixing.strategy == "exponential" else 0.0
         ack = Inject(
             reply(self._geometry, surb, message.message_id),
             surb.first_hop,
             PacketKind.ACK,
-            draw_exponential(self._rng, mean),
+            min(message.ack_delay, mixing.max_delay_seconds),
         )
         if self._seen(message.message_id):
             return [ack, Dropped(DropReason.DUPLICATE)]

@@ -11,6 +11,9 @@ given up and reported.
                                                     | ack                | attempts exhausted
                                                     v                    v
                                                   Acked                GaveUp
+
+With sender shaping (`send_rate_per_second`), attempts are not opened when there is something to send but
+when a sending slot comes: the driver then asks `next_attempt`, and sends drop cover where that has none.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from dataclasses import dataclass, field
 from peerd.config import DeliveryConfig, MixingConfig
 from peerd.delivery.events import Acked, Dropped, Event, GaveUp, Inject
 from peerd.delivery.message import MESSAGE_ID_BYTES, Message, MessageCodec
-from peerd.delivery.path import PathSelector
+from peerd.delivery.path import PathSelector, known_delay, mix_nodes
 from peerd.delivery.rtt import RttEstimator
 from peerd.delivery.window import Window
 from peerd.mix import draw_exponential
@@ -111,29 +114,42 @@ class Sender:
         return None
 
     def work(self, now: float) -> list[Event]:
-        """Fire timers, then open attempts while the window and this turn have room."""
+        """Fire timers, then, unless sending is shaped, open attempts while the window and this turn
+        have room."""
         events = self._expire(now)
-        if self._blocked_until is not None and now < self._blocked_until:
+        if self._shaped:
             return events
-        self._blocked_until = None
         for _ in range(WRAPS_PER_TURN):
-            message = self._next()
-            if message is None:
-                break
-            inject = self._attempt(message)
-            if inject is None:  # too few mix nodes alive: wait, never a shorter path
-                self._again.appendleft(message)
-                self._blocked_until = now + NO_PATH_RETRY_SECONDS
+            inject = self.next_attempt(now)
+            if inject is None:
                 break
             events.append(inject)
         return events
+
+    def next_attempt(self, now: float) -> Inject | None:
+        """Open one attempt; None where nothing waits, the window has no room or there is no path."""
+        if self._blocked_until is not None and now < self._blocked_until:
+            return None
+        self._blocked_until = None
+        message = self._next()
+        if message is None:
+            return None
+        inject = self._attempt(message)
+        if inject is None:  # too few mix nodes alive: wait, never a shorter path
+            self._again.appendleft(message)
+            self._blocked_until = now + NO_PATH_RETRY_SECONDS
+        return inject
+
+    @property
+    def _shaped(self) -> bool:
+        return self.mixing.send_rate_per_second > 0.0 and not self.mixing.direct
 
     def next_deadline(self, now: float) -> float | None:
         """When to call `work` again; `now` itself while there is something to send."""
         while self._timers and not self._is_live(self._timers[0]):
             heapq.heappop(self._timers)
         timer = self._timers[0][0] if self._timers else None
-        if not self._again and not (self._queue and self._has_room()):
+        if self._shaped or (not self._again and not (self._queue and self._has_room())):
             return timer
         ready = now if self._blocked_until is None else self._blocked_until
         return ready if timer is None else min(ready, timer)
@@ -210,17 +226,17 @@ class Sender:
         return None
 
     def _attempt(self, message: _Outgoing) -> Inject | None:
-        mean = self.mixing.mean_delay_seconds if self.mixing.strategy == "exponential" else 0.0
-        there = self._paths.draw(self._me, message.to, self.mixing.hops, mean)
-        back = self._paths.draw(message.to, self._me, self.mixing.hops, mean)
+        mean, hops = self.mixing.sender_delay_seconds, self.mixing.path_hops
+        there = self._paths.draw(self._me, message.to, hops, mean)
+        back = self._paths.draw(message.to, self._me, hops, mean)
         if there is None or back is None:
             return None
-        surb, keys = make_surb(self._geometry, back)
-        body = Message(message.message_id, surb.to_bytes(), message.payload)
-        packet = wrap(self._geometry, there, self._codec.encode(body))
-        known = sum(hop.delay for hop in there) + sum(hop.delay for hop in back)
-        via = frozenset(hop.peer for hop in (*there[:-1], *back[:-1]))
-        attempt = _Attempt(message, keys, known, via)
+        surb, keys = make_surb(self._geometry, back, randbytes=self._rng.randbytes)
+        ack_delay = draw_exponential(self._rng, mean)
+        body = Message(message.message_id, surb.to_bytes(), message.payload, ack_delay)
+        packet = wrap(self._geometry, there, self._codec.encode(body), randbytes=self._rng.randbytes)
+        known = known_delay(there) + ack_delay + known_delay(back)
+        attempt = _Attempt(message, keys, known, mix_nodes(there) | mix_nodes(back))
         message.attempts.append(attempt)
         self._surbs[keys.surb_id] = attempt
         return Inject(

@@ -286,7 +286,7 @@ class TrainerClient:
             with contextlib.suppress(TimeoutError):  # it closed its end; let it exit by itself
                 await asyncio.wait_for(child.process.wait(), EXIT_SECONDS)
             raise await self._died(child) from None
-        except (asyncio.LimitOverrunError, msgspec.DecodeError) as error:
+        except (asyncio.LimitOverrunError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise await self._died(child, f"it spoke nonsense: {error}") from None
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):

@@ -18,8 +18,9 @@ from typing import cast
 
 from peerd.clock import Clock
 from peerd.config import LinkConfig
-from peerd.link.cells import Cell, CellKind, CellReader, cell_bytes, encode_cell
+from peerd.link.cells import HEAD_BYTES, Cell, CellKind, CellReader, cell_bytes, encode_cell, encode_gossip
 from peerd.link.keepalive import Keepalive, Watchdog
+from peerd.link.throttle import TokenBucket
 from peerd.membership import peer_of
 from peerd.types import DropReason, PeerId
 
@@ -28,9 +29,17 @@ WRITE_BUFFER_BYTES = 256 * 1024
 UNSENT_BYTES = 256 * 1024
 """What the kernel may hold unsent, where it can be told: pings wait behind it."""
 
+UNREAD_BYTES = 1024 * 1024
+"""What the kernel may hold unread, where it can be told: pings wait in it too while we do not read."""
+
 OnDrop = Callable[[DropReason], None]
 OnRefuse = Callable[[DropReason, str], None]
 """The other side did what no peer of ours does: counts it, and says it in the log (rate-limited)."""
+Tap = Callable[[PeerId, CellKind, bytes], None]
+"""For experiments: told of every cell that is written, to whom, of which kind, with its body."""
+GOSSIP_BURST = 16.0
+GOSSIP_PER_SECOND = 4.0
+"""Of one neighbour: each piece may cost us the verification of a signature."""
 
 
 @dataclass(slots=True)
@@ -42,14 +51,17 @@ class Common:
     clock: Clock
     on_refuse: OnRefuse
     on_drop: OnDrop
+    tap: Tap | None = None
     bytes_sent: int = 0
     """Of cells, on all links since the start."""
     bytes_received: int = 0
     open: set[Connection] = field(default_factory=set)
     """Every connection whose handshake is over."""
+    held: bool = False
+    """Nothing more is read from those who send to us."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """What both ends share: cells in, one timer, and an end that is told once."""
 
     def __init__(self, common: Common, expected: Container[PeerId]) -> None:
@@ -77,14 +89,17 @@ class Connection(asyncio.Protocol):
             return
         self.peer = peer
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        _limit_unsent(transport)
+        _limit_kernel(transport)
         self._begin()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._reader.space
+
+    def buffer_updated(self, count: int) -> None:
         if self.peer is None or self.refused:
             return
-        self._common.bytes_received += len(data)
-        cells = self._reader.feed(data)
+        self._common.bytes_received += count
+        cells = self._reader.wrote(count)
         if cells is None or not all(map(self._take, cells)):
             self._refuse(DropReason.BAD_CELL, "a peer sent a malformed cell")
 
@@ -96,10 +111,14 @@ class Connection(asyncio.Protocol):
     def _take(self, cell: Cell) -> bool:
         """Handle one cell; False when it may not come on this end."""
 
-    def _write(self, cell: bytes) -> None:
+    def _write(self, *cells: bytes) -> None:
+        """Each becomes a TLS record of its own, or several if it is long; all of them one system call."""
         assert self._transport is not None
-        self._transport.write(cell)
-        self._common.bytes_sent += self._cell_bytes
+        self._transport.writelines(cells)
+        self._common.bytes_sent += len(cells) * self._cell_bytes
+        if self._common.tap is not None and self.peer is not None:
+            for cell in cells:
+                self._common.tap(self.peer, CellKind(cell[0]), cell[HEAD_BYTES:])
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -111,6 +130,9 @@ class Connection(asyncio.Protocol):
         self.refused = True
         self._common.on_refuse(reason, detail)
         self.abort()
+
+    def hold(self, held: bool) -> None:
+        """Stop reading, or go on; only where packets come in."""
 
     def abort(self) -> None:
         """Close at once, without waiting for what is buffered."""
@@ -130,6 +152,9 @@ class Outbound(Connection):
 
     Not from the handshake on: under TLS 1.3 the dialler's handshake ends before the listener has seen
     the dialler's certificate, so a peer that does not know us would seem to be up for a moment.
+
+    Cells that are sent in one turn of the event loop are written together at its end: a system call costs
+    as much as a cell's encryption.
     """
 
     def __init__(self, common: Common, peer: PeerId, on_up: Callable[[Outbound], None]) -> None:
@@ -137,6 +162,8 @@ class Outbound(Connection):
         self._on_up = on_up
         self._head = encode_cell(CellKind.PACKET, b"", 0)
         self._queue: deque[bytes] = deque()
+        self._cells_at_a_time = max(WRITE_BUFFER_BYTES // self._cell_bytes, 1)
+        self._flush_soon: asyncio.Handle | None = None
         config = common.config
         self._keepalive = Keepalive(config.keepalive_seconds, config.dead_after_seconds, common.clock())
         self.was_up = False
@@ -151,21 +178,38 @@ class Outbound(Connection):
         return len(self._queue)
 
     def send(self, packet: bytes) -> DropReason | None:
-        """Write a packet, or queue it while the transport is full. LINK_QUEUE_FULL, LINK_DOWN."""
+        """Queue a packet. LINK_QUEUE_FULL, while the other side takes less than comes; LINK_DOWN."""
+        return self._send_cell(self._head + packet)
+
+    def announce(self, data: bytes) -> DropReason | None:
+        """The same for a piece of gossip."""
+        return self._send_cell(encode_gossip(data, self._common.packet_bytes))
+
+    def _send_cell(self, cell: bytes) -> DropReason | None:
         if self._transport is None or self._transport.is_closing():
             return DropReason.LINK_DOWN
-        if self._paused:
+        if len(self._queue) >= self._common.config.queue_cells:
+            self._flush()
             if len(self._queue) >= self._common.config.queue_cells:
                 return DropReason.LINK_QUEUE_FULL
-            self._queue.append(packet)
-        else:
-            self._write(self._head + packet)
+        self._queue.append(cell)
+        if self._flush_soon is None and not self._paused:
+            self._flush_soon = self._loop.call_soon(self._flush)
         return None
+
+    def _flush(self) -> None:
+        """Write what is queued, until the transport is full."""
+        self._flush_soon = None
+        if self._transport is None or self._transport.is_closing():
+            return  # the queue is counted when the connection is lost
+        queue = self._queue
+        while queue and not self._paused:
+            count = min(len(queue), self._cells_at_a_time)
+            self._write(*[queue.popleft() for _ in range(count)])
 
     def resume_writing(self) -> None:
         self._paused = False
-        while self._queue and not self._paused:
-            self._write(self._head + self._queue.popleft())
+        self._flush()
 
     def _begin(self) -> None:
         self._keep_alive()
@@ -190,6 +234,8 @@ class Outbound(Connection):
         self._timer = self._loop.call_at(self._keepalive.next_deadline(), self._keep_alive)
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._flush_soon is not None:
+            self._flush_soon.cancel()
         while self._queue:
             self._queue.popleft()
             self._common.on_drop(DropReason.LINK_DOWN)
@@ -206,26 +252,47 @@ class Inbound(Connection):
         common: Common,
         enrolled: Container[PeerId],
         on_packet: Callable[[bytes], None],
+        on_gossip: Callable[[bytes], None],
         on_up: Callable[[Inbound], None],
     ) -> None:
         super().__init__(common, enrolled)
         self._on_packet = on_packet
+        self._on_gossip = on_gossip
+        self._gossip = TokenBucket(GOSSIP_PER_SECOND, GOSSIP_BURST, common.clock())
         self._on_up = on_up
         self._interval = common.config.keepalive_seconds
         self._watchdog = Watchdog(self._interval, common.config.dead_after_seconds, common.clock())
         self._next_look = 0.0
 
     def _begin(self) -> None:
+        if self._common.held:
+            self.hold(True)
         self._on_up(self)
         self._look_again()
+
+    def hold(self, held: bool) -> None:
+        assert self._transport is not None
+        if held:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def buffer_updated(self, count: int) -> None:
+        # Not pings alone: while we hold it, a ping waits behind packets that we have not read.
+        self._watchdog.heard(self._clock())
+        super().buffer_updated(count)
 
     def _take(self, cell: Cell) -> bool:
         if cell.kind is CellKind.PACKET:
             self._on_packet(cell.body)
         elif cell.kind is CellKind.PING:
-            self._watchdog.heard(self._clock())
             if not self._paused:  # a neighbour that pings and never reads gets no memory of ours
                 self._write(encode_cell(CellKind.PONG, cell.body, self._common.packet_bytes))
+        elif cell.kind is CellKind.GOSSIP:
+            if self._gossip.admit(self._clock()):
+                self._on_gossip(cell.body)
+            else:
+                self._common.on_drop(DropReason.GOSSIP_FLOOD)
         else:
             return False
         return True
@@ -241,9 +308,12 @@ class Inbound(Connection):
         self._timer = self._loop.call_at(self._next_look, self._look)
 
 
-def _limit_unsent(transport: asyncio.BaseTransport) -> None:
-    """So that a slow link fills our queue, which counts, and not the kernel's megabytes."""
-    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+def _limit_kernel(transport: asyncio.BaseTransport) -> None:
+    """So that a slow link fills our queues, which are short and count, and not the kernel's megabytes."""
     connection = transport.get_extra_info("socket")
-    if option is not None and connection is not None:
-        connection.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
+    if connection is None:
+        return
+    for name, value in (("TCP_NOTSENT_LOWAT", UNSENT_BYTES), ("TCP_WINDOW_CLAMP", UNREAD_BYTES)):
+        option = getattr(socket, name, None)
+        if option is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)

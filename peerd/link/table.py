@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
 from peerd.clock import Clock
 from peerd.config import LinkConfig, parse_address
 from peerd.errors import InvalidInputError
-from peerd.link.connection import Common, Inbound, OnDrop, Outbound
+from peerd.link.connection import Common, Inbound, OnDrop, Outbound, Tap
 from peerd.link.keepalive import Backoff
 from peerd.link.listener import Listener
 from peerd.link.throttle import Throttle
@@ -49,11 +49,13 @@ class LinkTable:
         tls_client: ssl.SSLContext,
         addresses: Mapping[PeerId, tuple[str, int]],
         on_packet: Callable[[bytes], None],
+        on_gossip: Callable[[bytes], None],
         on_link: OnLink,
         on_drop: OnDrop,
         clock: Clock,
         rng: random.Random,
         log: Any,
+        tap: Tap | None = None,
     ) -> None:
         if config.dead_after_seconds <= config.keepalive_seconds:
             raise InvalidInputError(
@@ -69,7 +71,7 @@ class LinkTable:
         self._rng = rng
         self._log = log
         self._throttle = Throttle(LOG_EVERY_SECONDS)
-        self._common = Common(packet_bytes, config, clock, self._refused, on_drop)
+        self._common = Common(packet_bytes, config, clock, self._refused, on_drop, tap)
         self._up: dict[PeerId, Outbound] = {}
         self._connecting: set[PeerId] = set()
         self._inbound: dict[PeerId, Inbound] = {}
@@ -77,7 +79,7 @@ class LinkTable:
         self._listener = Listener(
             tls=tls_server,
             handshake_seconds=config.connect_timeout_seconds,
-            make=lambda: Inbound(self._common, self._addresses.keys(), on_packet, self._accepted),
+            make=lambda: Inbound(self._common, self._addresses.keys(), on_packet, on_gossip, self._accepted),
             on_refuse=self._refused,
         )
 
@@ -115,6 +117,21 @@ class LinkTable:
             return link.send(packet)
         return DropReason.LINK_DOWN if peer in self._addresses else DropReason.UNKNOWN_PEER
 
+    def announce(self, peer: PeerId, data: bytes) -> DropReason | None:
+        """Hand a piece of gossip (at most `gossip_bytes`) to the link of a neighbour."""
+        link = self._up.get(peer)
+        return DropReason.LINK_DOWN if link is None else link.announce(data)
+
+    def hold(self, held: bool) -> None:
+        """Stop reading from all neighbours, or go on.
+
+        Meanwhile they see a slow link: what they send waits in queues of their own. When we go on, each is
+        read a little in turn, so that one that floods us does not crowd out the others.
+        """
+        self._common.held = held
+        for link in self._common.open:
+            link.hold(held)
+
     def snapshot(self, peer: PeerId) -> LinkSnapshot:
         link = self._up.get(peer)
         waiting: Literal["connecting", "down"] = "connecting" if peer in self._connecting else "down"
@@ -129,6 +146,11 @@ class LinkTable:
     def queue_depth(self) -> int:
         """Cells that wait on all outbound links."""
         return sum(link.queue_depth for link in self._up.values())
+
+    @property
+    def neighbours(self) -> Collection[PeerId]:
+        """Those to whom our link is up."""
+        return self._up.keys()
 
     @property
     def links_up(self) -> tuple[int, int]:

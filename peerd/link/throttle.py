@@ -21,3 +21,22 @@ class Throttle:
             return None
         self._last[kind] = now
         return self._skipped.pop(kind, 0)
+
+
+class TokenBucket:
+    """A token bucket: `per_second` on average, `burst` at a time."""
+
+    def __init__(self, per_second: float, burst: float, now: float) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._tokens = burst
+        self._last = now
+
+    def admit(self, now: float) -> bool:
+        """Whether one more may pass now."""
+        self._tokens = min(self._tokens + (now - self._last) * self._per_second, self._burst)
+        self._last = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True

@@ -4,6 +4,7 @@ Private keys are made where they are used: a peer's in its state directory, the 
 network directory. What travels is a request (public keys) and a bundle (certificates, descriptors).
 """
 
+from peerd.membership.announcer import Announcer, announce_interval
 from peerd.membership.authority import Authority
 from peerd.membership.bundle import Bundle
 from peerd.membership.descriptor import Descriptor, decode_descriptor
@@ -13,6 +14,7 @@ from peerd.membership.tls import client_ssl_context, peer_of, server_ssl_context
 from peerd.membership.view import Change, View
 
 __all__ = [
+    "Announcer",
     "Authority",
     "Bundle",
     "Change",
@@ -20,6 +22,7 @@ __all__ = [
     "Identity",
     "PeerState",
     "View",
+    "announce_interval",
     "client_ssl_context",
     "decode_descriptor",
     "peer_of",

@@ -103,7 +103,7 @@ class Authority:
     def enroll(self, request: bytes, where: str = "request") -> Bundle:
         """Sign a peer in, and rewrite everybody's bundle with the new roster.
 
-        ConflictError for a name, identity or mix key that is enrolled already.
+        ConflictError for a name or identity that is enrolled already.
         """
         verified = verify_request(request, where)
         with StateLock(self.directory, "another enrolment is under way; try again"):
@@ -167,8 +167,6 @@ class Authority:
                 raise ConflictError(
                     f"{descriptor.name}: this identity is enrolled already, as {member.descriptor.name}"
                 )
-            if member.descriptor.mix_key == descriptor.mix_key:
-                raise ConflictError(f"{descriptor.name}: its mix key is another peer's")
 
     def _write_roster(self) -> None:
         entries = [_Enrolled(m.descriptor.signed, m.certificate_pem.decode()) for m in self._members]
@@ -189,5 +187,5 @@ def _read_roster(directory: Path) -> list[_Member]:
 def _json(data: bytes, kind: type[T], path: Path) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path}: broken file: {error}") from None

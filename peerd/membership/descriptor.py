@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -21,6 +22,7 @@ from peerd.types import PEER_ID_BYTES, PeerId
 
 DOMAIN = b"peerd descriptor v1\0"
 MAX_BYTES = 4096
+MAX_MIX_KEYS = 2
 MAX_ADDRESSES = 8
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}", re.ASCII)
 
@@ -31,8 +33,8 @@ class Descriptor:
     name: str
     addresses: tuple[str, ...]
     """host:port, at least one; the first is dialled."""
-    mix_key: bytes
-    epoch: int
+    mix_keys: tuple[tuple[int, bytes], ...]
+    """(epoch, X25519 public key), of one epoch and the next; none before the peer's first start."""
     version: int
     signed: bytes
     """The encoded SignedDescriptor that all of the above was read from."""
@@ -40,6 +42,16 @@ class Descriptor:
     @property
     def address(self) -> str:
         return self.addresses[0]
+
+    def key_for(self, epoch: int) -> bytes | None:
+        """The public mix key for a packet made in this epoch; None where all that is known is over.
+
+        A peer whose clock is ahead has only later keys: its first one then, which it accepts already.
+        """
+        for known, key in self.mix_keys:
+            if known >= epoch:
+                return key
+        return None
 
 
 def peer_id_of(identity_public: bytes) -> PeerId:
@@ -69,8 +81,7 @@ def sign_descriptor(
     identity: Ed25519PrivateKey,
     name: str,
     addresses: tuple[str, ...],
-    mix_key: bytes,
-    epoch: int = 0,
+    mix_keys: tuple[tuple[int, bytes], ...] = (),
     version: int = 1,
 ) -> Descriptor:
     """Make and sign one's own descriptor."""
@@ -78,8 +89,7 @@ def sign_descriptor(
         identity_key=identity.public_key().public_bytes_raw(),
         name=name,
         addresses=addresses,
-        mix_key=mix_key,
-        epoch=epoch,
+        mix_keys=[gossip_pb2.MixKey(epoch=epoch, key=key) for epoch, key in mix_keys],
         version=version,
     ).SerializeToString(deterministic=True)
     signature = identity.sign(DOMAIN + body)
@@ -97,7 +107,8 @@ def decode_descriptor(data: bytes) -> Descriptor | None:
     try:
         signed = gossip_pb2.SignedDescriptor.FromString(data)
         body = gossip_pb2.Descriptor.FromString(signed.descriptor)
-        if len(body.identity_key) != 32 or not is_public_mix_key(body.mix_key):
+        mix_keys = tuple((known.epoch, known.key) for known in body.mix_keys)
+        if len(body.identity_key) != 32 or not _in_order(mix_keys):
             return None
         public = Ed25519PublicKey.from_public_bytes(body.identity_key)
         public.verify(signed.signature, DOMAIN + signed.descriptor)
@@ -111,8 +122,14 @@ def decode_descriptor(data: bytes) -> Descriptor | None:
         peer_id=peer_id_of(body.identity_key),
         name=body.name,
         addresses=tuple(body.addresses),
-        mix_key=body.mix_key,
-        epoch=body.epoch,
+        mix_keys=mix_keys,
         version=body.version,
         signed=data,
     )
+
+
+def _in_order(mix_keys: tuple[tuple[int, bytes], ...]) -> bool:
+    """At most two usable keys, of one epoch and the one after it."""
+    if len(mix_keys) > MAX_MIX_KEYS or not all(is_public_mix_key(key) for _, key in mix_keys):
+        return False
+    return all(later == earlier + 1 for (earlier, _), (later, _) in pairwise(mix_keys))

@@ -1,9 +1,10 @@
 """A peer's own keys, made on its own host, and the request with which it asks to be enrolled.
 
-DIR/identity.json  0600   name, address, and three private keys:
+DIR/identity.json  0600   name, address, and two private keys:
     identity  Ed25519, signs descriptors; its public key's hash is the peer id
     link      ECDSA P-256, for TLS (gRPC's BoringSSL takes no Ed25519 certificates)
-    mix       X25519, unwraps Sphinx packets
+
+Mix keys are not among them: the daemon makes those itself, anew for every epoch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import NameOID
 
 from peerd.errors import ConflictError, InvalidInputError
@@ -44,7 +44,6 @@ class _Keys(msgspec.Struct, forbid_unknown_fields=True):
     address: str
     identity: bytes
     link: bytes
-    mix: bytes
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,9 +71,8 @@ class Identity:
         if not isinstance(link, ec.EllipticCurvePrivateKey) or link.curve.name != LINK_CURVE:
             raise ValueError("the link key is not an ECDSA P-256 key")
         self._link = link
-        self.mix_private = keys.mix
-        mix_public = X25519PrivateKey.from_private_bytes(keys.mix).public_key().public_bytes_raw()
-        self.descriptor = sign_descriptor(self._identity, keys.name, (keys.address,), mix_public)
+        self._addresses = (keys.address,)
+        self.descriptor = self.describe((), 1)
 
     def __repr__(self) -> str:
         return f"Identity({self.name}, {self.peer_id.hex()})"
@@ -82,6 +80,10 @@ class Identity:
     @property
     def peer_id(self) -> PeerId:
         return self.descriptor.peer_id
+
+    def describe(self, mix_keys: tuple[tuple[int, bytes], ...], version: int) -> Descriptor:
+        """A signed descriptor with these (epoch, public key) pairs; a higher version replaces a lower."""
+        return sign_descriptor(self._identity, self.name, self._addresses, mix_keys, version)
 
     @classmethod
     def create(cls, state_dir: Path, name: str, address: str) -> Identity:
@@ -98,7 +100,6 @@ class Identity:
                 address=address,
                 identity=Ed25519PrivateKey.generate().private_bytes_raw(),
                 link=_new_link_key(),
-                mix=X25519PrivateKey.generate().private_bytes_raw(),
             )
             write_secret(path, msgspec.json.encode(keys))
         except OSError as error:

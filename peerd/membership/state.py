@@ -42,9 +42,5 @@ class PeerState:
         )
 
     @property
-    def mix_private(self) -> bytes:
-        return self.identity.mix_private
-
-    @property
     def link_key_pem(self) -> bytes:
         return self.identity.link_key_pem

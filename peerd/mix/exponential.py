@@ -6,6 +6,8 @@ inside leaves next does not depend on when each came, since the distribution has
 
 A late wake-up releases all that is due, in the order of departure times: the delay is the sender's,
 and the mix node adds as little as it can.
+
+A packet without a delay leaves at once: it is not mixed, hides among no others and hides none.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from heapq import heappop, heappush
 
+from peerd.mix.entropy import PoolEntropy
 from peerd.mix.port import Departure, Queued
 from peerd.types import DropReason
 
@@ -25,6 +28,8 @@ class Exponential:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._heap: list[tuple[float, int, Queued]] = []
+        self._entropy = PoolEntropy()
+        self.entropy_bits = 0.0
         self._sequence = 0  # breaks ties: packets themselves are never compared
 
     def push(self, item: Queued, now: float) -> DropReason | None:
@@ -39,14 +44,22 @@ class Exponential:
 
     def _hold(self, item: Queued, now: float) -> None:
         item.arrived = now
+        if item.delay > 0.0:
+            self._entropy.arrive()
         self._sequence += 1
         heappush(self._heap, (now + item.delay, self._sequence, item))
 
     def due(self, now: float) -> list[Departure]:
         departures: list[Departure] = []
+        mixed = 0
         heap = self._heap
         while heap and heap[0][0] <= now:
-            departures.append(heappop(heap)[2])
+            item = heappop(heap)[2]
+            mixed += item.delay > 0.0
+            departures.append(item)
+        if departures:
+            bits = self._entropy.leave(mixed) if mixed else 0.0
+            self.entropy_bits = bits * mixed / len(departures)
         return departures
 
     def next_deadline(self) -> float | None:
@@ -55,6 +68,7 @@ class Exponential:
     def drain(self, now: float) -> list[Queued]:
         held = [item for _, _, item in sorted(self._heap)]
         self._heap.clear()
+        self._entropy.clear()
         for item in held:
             item.delay = item.remaining(now)
         return held

@@ -18,6 +18,9 @@ however late the event loop was. Ticks that a busy event loop missed are owed. T
 the next ticks, at most `BURST` packets at each, so that a stall of n ticks is made good within about
 n / (BURST - 1) ticks and no more than `BURST` packets ever leave at once. More than `MAX_OWED` ticks
 (a host that slept) are not made up. How it is made up depends on the clock alone, not on traffic.
+
+The entropy counts packets in the box alone: the queue before it keeps their order, and dummies are
+known as such to the next peer. So it is a lower bound of what an outside observer faces.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import random
 from collections import deque
 from collections.abc import Iterable
 
+from peerd.mix.entropy import PoolEntropy
 from peerd.mix.port import CoverWanted, Departure, Queued
 from peerd.mix.sampling import draw_truncated_normal
 from peerd.types import DropReason
@@ -56,6 +60,8 @@ class Outbox:
         self._box: list[Queued | None] = [None] * size
         self._free = list(range(size))  # slots with cover
         self._waiting: deque[Queued] = deque()
+        self._entropy = PoolEntropy()
+        self.entropy_bits = 0.0
         self._owed = 0
         self._next = now + self._gap()
 
@@ -75,7 +81,11 @@ class Outbox:
         self._count_ticks(now)
         count = min(self._owed, BURST)
         self._owed -= count
-        return [self._tick() for _ in range(count)]
+        bits: list[float] = []
+        departures = [self._tick(bits) for _ in range(count)]
+        if bits:
+            self.entropy_bits = sum(bits) / len(bits)
+        return departures
 
     def next_deadline(self) -> float | None:
         return self._next
@@ -85,6 +95,7 @@ class Outbox:
         held += self._waiting
         self._rng.shuffle(held)
         self._waiting.clear()
+        self._entropy.clear()
         self._free = list(range(len(self._box)))
         self._box = [None] * len(self._box)
         for item in held:
@@ -101,6 +112,7 @@ class Outbox:
         item.arrived = now
         if self._free:
             self._box[self._free.pop()] = item
+            self._entropy.arrive()
         else:
             self._waiting.append(item)
 
@@ -112,13 +124,16 @@ class Outbox:
             self._owed += 1
             self._next += self._gap()
 
-    def _tick(self) -> Departure:
+    def _tick(self, bits: list[float]) -> Departure:
+        """Empty one slot and fill it again; the entropy of a real packet goes to `bits`."""
         slot = self._rng.randrange(len(self._box))
         item = self._box[slot]
         if item is None:
             return _COVER
+        bits.append(self._entropy.leave(1))
         if self._waiting:
             self._box[slot] = self._waiting.popleft()
+            self._entropy.arrive()
         else:
             self._box[slot] = None
             self._free.append(slot)

@@ -3,10 +3,10 @@
 A strategy holds packets and says which leave when. It is sans-IO: `now` (seconds, monotonic) and
 randomness are handed in, packets come out of `due`, and `next_deadline` says when to ask again.
 
-How the known strategies fit: stop-and-go keeps a heap of departures; a threshold mix sets its
-deadline to the moment of the push that fills the batch; timed and pool mixes have the next flush as
-their deadline and give a part of what they hold; without mixing the deadline is the last push; a
-constant-rate mix always has a deadline and asks for cover where it has no packet.
+How the strategies fit: stop-and-go keeps a heap of departures; a threshold mix has as its deadline the
+moment of the push that filled the batch, or of the end of its patience; timed and pool mixes have the
+next flush as their deadline and give all or a part of what they hold; without mixing the deadline is the
+push itself; a constant-rate mix always has a deadline and asks for cover where it has no packet.
 """
 
 from __future__ import annotations
@@ -51,6 +51,15 @@ class Strategy(Protocol):
     @property
     def name(self) -> str:
         """As in the configuration."""
+
+    @property
+    def entropy_bits(self) -> float:
+        """How well the last real packets were hidden: an observer's view of this one mix node.
+
+        Shannon entropy, in bits, of the answer to "which of the packets that came in is this one?" for
+        each real packet of the last `due` that returned one; the mean where they differ. 0.0 before
+        the first. Dummies that fill slots count for nothing: the next peer knows them.
+        """
 
     def push(self, item: Queued, now: float) -> DropReason | None:
         """Take a packet in; MIX_QUEUE_FULL when the limit is reached (the packet is not kept).

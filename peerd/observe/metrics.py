@@ -9,7 +9,7 @@ packet, except the neighbours of links where the operator asked for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import (
@@ -21,9 +21,10 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from peerd.config import StrategyName
 from peerd.observe.resources import StageClock
-from peerd.observe.tally import ROUND_BUCKETS, Histogram, Tally
-from peerd.status import RoundResult
+from peerd.observe.tally import ENTROPY_BUCKETS, ROUND_BUCKETS, Histogram, Tally
+from peerd.status import MixingMeasured, RoundResult
 
 STAGES = ("idle", "starting", "training", "exchanging", "evaluating", "paused", "done")
 PEER_STATES = ("unknown", "alive", "dead")
@@ -45,6 +46,10 @@ class Sample(NamedTuple):
     version: str
     strategy: str
     hops: int
+    """Of own paths: 0 in direct mode."""
+    alarms: Mapping[str, bool]
+    """direct, tracing, blending"""
+    mixing: MixingMeasured
     bytes_sent: int
     bytes_received: int
     links_out: int
@@ -105,6 +110,7 @@ class Metrics(Collector):
         yield from self._traffic(sample)
         yield from self._links(sample)
         yield from self._delivery(sample)
+        yield from self._mixing(sample)
         yield from self._learning(sample)
         yield from self._resources(sample)
         yield _info("peerd_build", "The daemon.", version=sample.version)
@@ -159,6 +165,39 @@ class Metrics(Collector):
         yield _gauge("peerd_messages_unacknowledged", text, "", {"": unacknowledged})
         yield _histogram("peerd_rtt_seconds", "Departure to acknowledgement.", tally.rtt)
         yield _histogram("peerd_loop_rtt_seconds", "Round trip of loop cover.", tally.loop_rtt)
+
+    def _mixing(self, sample: Sample) -> Iterator[Metric]:
+        measured, tally = sample.mixing, self._tally
+        text = "Entropy of this mix node's departures, moving average; 0 before the first."
+        yield _gauge("peerd_entropy_bits", text, "", {"": measured.entropy_bits})
+        entropy = HistogramMetricFamily(
+            "peerd_entropy_at_departure_bits", "Entropy of each packet that departed.", labels=("strategy",)
+        )
+        for strategy in get_args(StrategyName):
+            histogram = tally.entropy.get(strategy) or Histogram(ENTROPY_BUCKETS)
+            entropy.add_metric((strategy,), histogram.cumulative(), histogram.total)
+        yield entropy
+        rates = {
+            "send": measured.send_rate_per_second,
+            "loop": measured.loop_rate_per_second,
+            "drop": measured.drop_rate_per_second,
+        }
+        text = "Poisson rates in force, after the budget: sending slots, loop and drop cover."
+        yield _gauge("peerd_cover_rate_per_second", text, "slot", rates)
+        text = "Cover that was due and not made, because packets of others waited."
+        yield _counter("peerd_cover_forgone", text, "", {"": measured.cover_forgone})
+        loops = {"returned": measured.loops.returned, "lost": measured.loops.lost}
+        yield _counter("peerd_loops", "Loop cover that is settled.", "outcome", loops)
+        text = "1 while it lasts: sending without a mixnet, tracing every packet, loops that stay away."
+        yield _gauge("peerd_alarm", text, "alarm", sample.alarms)
+        yield _gauge("peerd_epoch", "Present epoch of the mix keys.", "", {"": measured.epoch.epoch})
+        text = "Replay tags remembered, of all mix keys."
+        yield _gauge("peerd_replay_tags", text, "", {"": measured.epoch.replay_tags})
+        text = "Memory of the replay filters."
+        yield _gauge("peerd_replay_filter_bytes", text, "", {"": measured.epoch.replay_bytes})
+        text = "Upper bound of the probability that a fresh packet is refused as a replay."
+        rate = measured.epoch.replay_false_positive_rate
+        yield _gauge("peerd_replay_false_positive_ratio", text, "", {"": rate})
 
     def _learning(self, sample: Sample) -> Iterator[Metric]:
         yield _gauge("peerd_round", "Round of the run; 0 without one.", "", {"": sample.round})

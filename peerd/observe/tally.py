@@ -19,11 +19,15 @@ SECONDS_BUCKETS = (
 """Upper bounds for delays and round trips."""
 ROUND_BUCKETS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 """Upper bounds for rounds and what they consist of."""
+ENTROPY_BUCKETS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)
+"""Upper bounds for bits of entropy."""
 RECENT_SAMPLES = 4096
+ENTROPY_SMOOTHING = 1 / 256
+"""Weight of one departure in the moving average."""
 
 
 class Histogram:
-    """Classic Prometheus buckets (cumulative at exposition), in seconds."""
+    """Classic Prometheus buckets (cumulative at exposition); seconds, unless the bounds are others."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -32,9 +36,9 @@ class Histogram:
         self.counts = [0] * (len(self.bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
 
     def cumulative(self) -> list[tuple[str, float]]:
         """(upper bound, count of samples at or below it), `+Inf` last."""
@@ -53,8 +57,13 @@ class Tally:
         "acked",
         "delivered",
         "drops",
+        "entropy",
+        "entropy_bits",
         "gave_up",
         "loop_rtt",
+        "loops_lost",
+        "loops_returned",
+        "mixed_packets",
         "received",
         "recent_rtt",
         "resent",
@@ -75,6 +84,13 @@ class Tally:
         self.gave_up = 0
         self.rtt = Histogram()
         self.loop_rtt = Histogram()
+        self.loops_returned = 0
+        self.loops_lost = 0
+        self.entropy: dict[str, Histogram] = {}
+        """Bits at departure, by strategy."""
+        self.entropy_bits = 0.0
+        """Moving average over departures, 0.0 before the first."""
+        self.mixed_packets = 0
         self.recent_rtt: deque[float] = deque(maxlen=RECENT_SAMPLES)
 
     def sent(self, kind: PacketKind) -> None:
@@ -91,7 +107,18 @@ class Tally:
         self.recent_rtt.append(rtt)
 
     def loop_returned(self, rtt: float) -> None:
+        self.loops_returned += 1
         self.loop_rtt.observe(rtt)
+
+    def mixed(self, strategy: str, bits: float, count: int) -> None:
+        """`count` packets departed, each with so much entropy."""
+        histogram = self.entropy.get(strategy)
+        if histogram is None:
+            histogram = self.entropy[strategy] = Histogram(ENTROPY_BUCKETS)
+        histogram.observe(bits, count)
+        kept = (1.0 - ENTROPY_SMOOTHING) ** count if self.mixed_packets else 0.0
+        self.mixed_packets += count
+        self.entropy_bits = kept * self.entropy_bits + (1.0 - kept) * bits
 
     def rtt_quantile(self, q: float) -> float:
         """Of the recent samples, by nearest rank, 0 <= q <= 1; 0.0 while there is none."""

@@ -13,17 +13,32 @@ from peerd.types import DropReason, PeerId
 SHORTEST_WAIT_SECONDS = 0.001
 """uvloop's timers count whole milliseconds and fire early by up to one: a shorter wait would spin."""
 
+HOLD_AT = 256
+"""Packets in the inbox at which links are no longer read, until there are few again. What comes faster than
+it is unwrapped waits, or is dropped, at the neighbour that sends it, and is not stale when we read it."""
+GO_ON_AT = 64
+
+Hold = Callable[[bool], None]
+
 
 class Pump:
     """Calls `Mixnet.turn` when something arrived or is due, and hands its events on.
 
     A turn is short; while work is left, the next turn is scheduled behind whatever else the event
-    loop has ready, so that links and control calls are served between turns.
+    loop has ready, so that links and control calls are served between turns. `hold` stops the reading of
+    links (True) while packets come faster than turns can take them, and lets it go on (False).
     """
 
-    def __init__(self, mixnet: Mixnet, on_events: Callable[[list[Event]], None]) -> None:
+    def __init__(
+        self,
+        mixnet: Mixnet,
+        on_events: Callable[[list[Event]], None],
+        hold: Hold = lambda held: None,
+    ) -> None:
         self._mixnet = mixnet
         self._on_events = on_events
+        self._hold = hold
+        self._held = False
         self._loop = asyncio.get_running_loop()
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -43,7 +58,7 @@ class Pump:
 
     def arrived(self, packet: bytes) -> None:
         """A packet from a link."""
-        self._mixnet.arrived(packet)
+        self._mixnet.arrived(packet, monotonic())
         if self._soon is None:
             self.wake()
 
@@ -64,10 +79,18 @@ class Pump:
             events = self._mixnet.turn(monotonic())
             if events:
                 self._on_events(events)
+            self._regulate()
             self._arm()
         except Exception as error:
             if not self._failed.done():
                 self._failed.set_exception(error)
+
+    def _regulate(self) -> None:
+        """Asked once a turn, not for every packet: each link brings but a little between two turns."""
+        depth = self._mixnet.inbox_depth
+        if depth >= HOLD_AT if not self._held else depth <= GO_ON_AT:
+            self._held = not self._held
+            self._hold(self._held)
 
     def _arm(self) -> None:
         if self._timer is not None:

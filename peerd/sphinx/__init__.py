@@ -8,6 +8,7 @@ that knows a replay. Pure functions of bytes: no IO, no clock, no view of who is
 from __future__ import annotations
 
 from peerd.sphinx.geometry import Geometry
+from peerd.sphinx.keyring import EpochKey, Epochs, Keyring
 from peerd.sphinx.keys import MixKey, is_public_mix_key
 from peerd.sphinx.replay import ReplayFilter
 from peerd.sphinx.surb import Surb, SurbKeys, make_surb, reply
@@ -16,9 +17,12 @@ from peerd.sphinx.wrap import Hop, wrap
 
 __all__ = [
     "Deliver",
+    "EpochKey",
+    "Epochs",
     "Forward",
     "Geometry",
     "Hop",
+    "Keyring",
     "MixKey",
     "Rejected",
     "ReplayFilter",

@@ -90,7 +90,7 @@ class X25519:
         depends on how many exponents there are, and no node will agree with it.
         """
         first = exp[0]
-        if isinstance(first, X25519PrivateKey):
+        if not isinstance(first, bytes):  # asked thus: X25519PrivateKey is an ABC, a microsecond a question
             shared = first.exchange(X25519PublicKey.from_public_bytes(base))
             return shared if len(exp) == 1 else self.expon(shared, exp[1:])
         scalar = self._fold(exp)
@@ -140,7 +140,7 @@ class X25519:
 
 
 def _scalar(exponent: bytes | X25519PrivateKey) -> bytes:
-    if isinstance(exponent, X25519PrivateKey):
+    if not isinstance(exponent, bytes):
         return exponent.private_bytes_raw()
     if len(exponent) != SCALAR_BYTES:
         raise ValueError("an exponent of X25519 is 32 bytes long")

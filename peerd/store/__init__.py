@@ -1,15 +1,18 @@
-"""What survives on disk: secret files, the replay log, the run's checkpoint. Atomic, checked, locked."""
+"""What survives on disk: secret files, mix keys, replay logs, checkpoints. Atomic, checked, locked."""
 
 from peerd.store.checkpoint import Checkpoint, Saved
 from peerd.store.files import read_bounded, write_atomic, write_secret
 from peerd.store.lock import StateLock
+from peerd.store.mixkeys import MixKeyFile, boot_id
 from peerd.store.replay_log import ReplayLog
 
 __all__ = [
     "Checkpoint",
+    "MixKeyFile",
     "ReplayLog",
     "Saved",
     "StateLock",
+    "boot_id",
     "read_bounded",
     "write_atomic",
     "write_secret",

@@ -78,7 +78,7 @@ class Checkpoint:
             return None
         try:
             record = msgspec.json.decode(raw, type=_Record)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InvalidInputError(f"{path}: corrupt checkpoint: {error}") from None
         if record.file not in _VECTOR_FILES:
             raise InvalidInputError(f"{path}: corrupt checkpoint: it names another file")

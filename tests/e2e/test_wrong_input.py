@@ -48,6 +48,12 @@ def run_alice(tmp_path, *options):
         ("[mixing]\nhops = 0\n", "mixing.hops: Expected `int` >= 1"),
         ("[mixing]\nstrategy = 'magic'\n", "mixing.strategy"),
         ("[mixing]\nhops = 4\n", "hops: 4 mix nodes between two peers need at least 6 enrolled peers"),
+        (
+            "[mixing]\npreset = 'max'\n",
+            "mixing.preset: no such preset 'max'; allowed: fast, balanced, strong",
+        ),
+        ("[mixing]\nmean_delay_seconds = 2\n", "max_delay_seconds: must be at least ten times"),
+        ("[trace]\nfile = '/dev/null/trace.jsonl'\n", "[trace] file: /dev/null/trace.jsonl: "),
         ("[link]\nlisten = 'nowhere'\n", "'nowhere' is not host:port"),
         ("[metrics]\nlisten = '127.0.0.1:99999'\n", "'127.0.0.1:99999' is not host:port"),
     ],

@@ -106,7 +106,7 @@ def test_too_few_mix_nodes_means_waiting_never_a_shorter_path(network):
     net.run(5)
     assert net[0].sent[PacketKind.OWN] == 0
     assert net[0].mixnet.delivery.in_flight == 1
-    net[4].up = True
+    net.restart(4)
     net.run(60, until=settled(net, 1))
     assert net[1].received == [b"patience"]
 
@@ -125,7 +125,7 @@ def test_replayed_packets_are_counted_and_change_nothing(network):
 
 
 def test_corrupted_packets_are_dropped_silently_and_resent(network):
-    net = network(6, seed=9)
+    net = network(6, seed=9, delivery=DeliveryConfig(max_attempts=30))
     flip = net.rng
 
     def tamper(packet):
@@ -152,9 +152,7 @@ def test_switching_the_strategy_under_load_loses_nothing(network):
     for step in range(10):
         net.run(0.1)
         mixing = OUTBOX if step % 2 == 0 else QUIET
-        for peer in net.peers.values():
-            peer.mixnet.set_mixing(mixing, net.now)
-            net.wake(peer)
+        net.set_mixing(mixing)
     net.run(600, until=settled(net, 150))
     assert sum(len(p.acked) for p in net.peers.values()) == 150
     assert all(not p.gave_up for p in net.peers.values())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -14,11 +14,13 @@ from peerd.config import (
     MixingConfig,
     NetworkConfig,
     PeerdConfig,
+    StrategyName,
     convert,
     load,
     parse_address,
 )
 from peerd.errors import InvalidInputError, NotFoundError
+from peerd.presets import PRESETS
 
 SLICES = [field.name for field in msgspec.structs.fields(PeerdConfig) if field.name != "state_dir"]
 
@@ -49,6 +51,10 @@ def test_defaults_are_safe() -> None:
         assert ipaddress.ip_address(parse_address(address)[0]).is_loopback
     assert config.control.listen == ""
     assert not config.metrics.neighbour_labels
+    assert not config.mixing.direct
+    assert config.trace.file == ""
+    assert config.mixing.strategy != "none"
+    assert config.mixing.threshold_patience_seconds > 0  # nobody waits for ever
     assert config.mixing.hops >= 3
     assert config.mixing.loop_rate_per_second > 0
     assert config.mixing.drop_rate_per_second > 0
@@ -109,12 +115,71 @@ def test_what_is_set_is_set_and_the_rest_stays(file: Path) -> None:
         ("[training]\nnice = -5", ["training.nice: ", ">= 0"]),
         ("[delivery]\nmax_attempts = 0", ["delivery.max_attempts: ", ">= 1"]),
         ("[relay]\nreplay_capacity = 1", ["relay.replay_capacity: ", ">= 1000"]),
+        (
+            '[mixing]\nstrategy = "Pool"',
+            ["allowed: ", "exponential", "outbox", "threshold", "timed", "pool", "none"],
+        ),
+        ("[mixing]\ndirect = 1", ["mixing.direct: ", "Expected `bool`"]),
+        ("[mixing]\nsend_rate_per_second = -1", ["mixing.send_rate_per_second: ", ">= 0.0"]),
+        ("[mixing]\nsend_rate_per_second = 10001", ["mixing.send_rate_per_second: ", "<= 10000.0"]),
+        (
+            "[mixing]\ncover_budget_bytes_per_second = -1",
+            ["mixing.cover_budget_bytes_per_second: ", ">= 0.0"],
+        ),
+        ("[mixing]\ncover_budget_bytes_per_second = nan", ["mixing.cover_budget_bytes_per_second: "]),
+        ("[mixing]\nloop_alarm_loss = 0", ["mixing.loop_alarm_loss: ", "> 0.0"]),
+        ("[mixing]\nloop_alarm_loss = 1.1", ["mixing.loop_alarm_loss: ", "<= 1.0"]),
+        ("[mixing]\nthreshold_size = 1", ["mixing.threshold_size: ", ">= 2"]),
+        ("[mixing]\nthreshold_size = 10001", ["mixing.threshold_size: ", "<= 10000"]),
+        ("[mixing]\nthreshold_patience_seconds = -1", ["mixing.threshold_patience_seconds: ", ">= 0.0"]),
+        ("[mixing]\ntimed_interval_seconds = 0", ["mixing.timed_interval_seconds: ", ">= 0.001"]),
+        ("[mixing]\npool_interval_seconds = 0", ["mixing.pool_interval_seconds: ", ">= 0.001"]),
+        ("[mixing]\npool_minimum = -1", ["mixing.pool_minimum: ", ">= 0"]),
+        ("[mixing]\npool_rate = 0", ["mixing.pool_rate: ", "> 0.0"]),
+        ("[mixing]\npool_rate = 2", ["mixing.pool_rate: ", "<= 1.0"]),
+        ('[mixing]\npreset = "max"', ["mixing.preset: ", "'max'", "fast, balanced, strong"]),
+        ("[mixing]\npreset = 3", ["mixing.preset: ", "fast, balanced, strong"]),
+        ('[mixing]\npreset = "fast"\nhops = 0', ["mixing.hops: ", ">= 1"]),
+        ("[trace]\nfile = 3", ["trace.file: ", "Expected `str`"]),
+        ('[trace]\npath = "x"', ["trace", "unknown field `path`"]),
     ],
 )
 def test_each_mistake_is_one_line_with_file_and_key(file: Path, text: str, parts: list[str]) -> None:
     file.write_text(text)
     line = refusal(file)
     assert all(part in line for part in parts), line
+
+
+def test_the_preset_of_a_file_sets_what_the_section_does_not(file: Path) -> None:
+    file.write_text('[mixing]\npreset = "strong"\nloop_rate_per_second = 9.0\nhops = 2')
+    mixing, strong = load(file).mixing, PRESETS["strong"]
+    assert mixing == MixingConfig(**{**strong, "loop_rate_per_second": 9.0, "hops": 2})
+    file.write_text('[mixing]\npreset = ""')
+    assert load(file) == PeerdConfig()
+
+
+def test_a_network_whose_grace_is_longer_than_its_epoch_is_none() -> None:
+    network = {"name": "net", "epoch_seconds": 10.0, "epoch_grace_seconds": 10.0}
+    assert convert(network, NetworkConfig, "bundle").epoch_grace_seconds == 10.0
+    for change, says in (
+        ({"epoch_grace_seconds": 10.1}, "bundle: epoch_grace_seconds is at most epoch_seconds"),
+        ({"epoch_grace_seconds": 0.4}, "bundle: epoch_grace_seconds: "),
+        ({"epoch_seconds": 0.9}, "bundle: epoch_seconds: "),
+        ({"epoch_seconds": float("inf")}, "bundle: epoch_seconds: "),
+        ({"epoch_seconds": 200.0, "epoch_grace_seconds": "1"}, "bundle: epoch_grace_seconds: "),
+    ):
+        with pytest.raises(InvalidInputError) as raised:
+            convert(network | change, NetworkConfig, "bundle")
+        assert str(raised.value).startswith(says)
+        assert "\n" not in str(raised.value)
+
+
+def test_direct_mode_has_no_hops_and_only_exponential_draws_delays() -> None:
+    assert (MixingConfig().path_hops, MixingConfig(direct=True).path_hops) == (3, 0)
+    assert MixingConfig(mean_delay_seconds=0.2).sender_delay_seconds == 0.2
+    assert MixingConfig(mean_delay_seconds=0.2, direct=True).sender_delay_seconds == 0.0
+    for strategy in get_args(StrategyName)[1:]:
+        assert MixingConfig(mean_delay_seconds=0.2, strategy=strategy).sender_delay_seconds == 0.0
 
 
 def test_a_missing_file_an_unreadable_one_and_one_that_is_not_text(file: Path) -> None:
@@ -168,7 +233,11 @@ def test_any_data_makes_a_valid_slice_or_one_line(data: dict[str, Any]) -> None:
         assert str(error).startswith("mixing: ")
     else:
         assert 1 <= config.hops <= 16
-        assert config.strategy in ("exponential", "outbox")
+        assert config.strategy in ("exponential", "outbox", "threshold", "timed", "pool", "none")
+        assert 0.0 < config.pool_rate <= 1.0
+        assert 0.0 < config.loop_alarm_loss <= 1.0
+        assert 0.0 <= config.send_rate_per_second <= 10_000.0
+        assert 0.0 <= config.cover_budget_bytes_per_second <= 1e12
         assert 0.0 < config.outbox_interval_seconds <= 60.0
         assert 0.0 <= config.mean_delay_seconds <= 3600.0
         assert 16 <= config.queue_limit <= 1_000_000

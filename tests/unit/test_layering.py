@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
                 "dataset",
                 "errors",
                 "pb",
+                "presets",
                 "status",
                 "trainerproto",
                 "types",
@@ -41,6 +42,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     ("2 who there is", frozenset({"membership"})),
     ("3 messages", frozenset({"delivery"})),
     ("4 packets", frozenset({"link", "relay"})),
+    ("5 keys, traces, the simulator", frozenset({"epochs", "tracing", "sim"})),
     ("5 the node's report", frozenset({"report"})),
     ("5 the node", frozenset({"node"})),
     ("6 control", frozenset({"control"})),
@@ -50,12 +52,14 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
 HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in parts}
 
 # `peerctl` speaks to daemons by their API; these few must not be written twice.
-CTL_MAY_IMPORT = frozenset({"peerd", "pb", "errors", "types", "config", "membership"})
+CTL_MAY_IMPORT = frozenset({"peerd", "pb", "errors", "types", "config", "membership", "presets"})
+# The experiments run the cores themselves, on a virtual clock.
+EXPERIMENT_MAY_IMPORT = CTL_MAY_IMPORT | {"sim", "mix", "relay"}
 
 TRAINING_ONLY = frozenset({"torch", "torchvision", "sklearn", "scipy"})
 
 # Cores that are given time, randomness and bytes, and so run on a virtual clock.
-SANS_IO = ("peerd.sphinx", "peerd.mix", "peerd.delivery", "peerd.relay.mixnet")
+SANS_IO = ("peerd.sphinx", "peerd.mix", "peerd.delivery", "peerd.relay.mixnet", "peerd.sim")
 IO_MODULES = frozenset({"asyncio", "uvloop", "socket", "ssl", "threading", "subprocess", "time"})
 
 
@@ -117,6 +121,8 @@ def broken_rules(module: str, source: str) -> Iterator[str]:
 
 
 def may_import(module: str, part: str) -> bool:
+    if f"{module}.".startswith("ctl.experiment."):
+        return part in EXPERIMENT_MAY_IMPORT
     if f"{module}.".startswith("ctl."):
         return part in CTL_MAY_IMPORT
     mine = part_of(module)
@@ -168,10 +174,12 @@ def test_what_is_imported_is_declared(house: Mapping[str, str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     base = declared(project["dependencies"])
     training = base | declared(project["optional-dependencies"]["train"])
+    experiment = base | declared(project["optional-dependencies"]["experiment"])
     provided_by = packages_distributions()
     missing = []
     for module, text in house.items():
         allowed = training if f"{module}.".startswith("peerd.training.") else base
+        allowed = experiment if module == "ctl.experiment.plot" else allowed
         for top in {found.top for found in imports(text)} - sys.stdlib_module_names:
             names = {canonical(name) for name in provided_by.get(top, [])}
             if top not in ("peerd", "ctl") and not names & allowed:
@@ -212,6 +220,8 @@ def canonical(name: str) -> str:
         ("peerd.control.server", "__import__('torch')"),
         ("ctl.main", "from peerd.node import Node"),
         ("ctl.main", "from peerd import node"),
+        ("ctl.main", "from peerd.sim import World"),
+        ("ctl.experiment.workload", "from peerd.node import Node"),
         ("ctl.defaults", "from peerd.learning.catalog import DEFAULTS"),
         ("ctl.main", "import torch"),
     ],
@@ -228,6 +238,7 @@ def test_what_is_against_the_rules_is_found(module: str, source: str) -> None:
         ("peerd.config", "from peerd.errors import PeerdError\nfrom peerd import types"),
         ("peerd.relay.pump", "import asyncio\nfrom peerd.relay.mixnet import Mixnet"),
         ("peerd.training.loop", "import torch\nfrom sklearn.datasets import load_digits"),
+        ("ctl.experiment.workload", "from peerd.sim import World\nfrom peerd.relay.trace import Left"),
         ("peerd.__main__", "from peerd.daemon import serve\nfrom peerd import __version__"),
         ("ctl.main", "from peerd import __version__\nfrom peerd.pb import node_pb2\nimport grpc"),
         ("ctl.main", "from ctl.render import table\nfrom peerd.membership import Authority"),

@@ -59,6 +59,7 @@ class Peer:
         self.config = config
         self.packet_bytes = packet_bytes
         self.packets: list[bytes] = []
+        self.gossip: list[bytes] = []
         self.drops: Counter = Counter()
         self.links: list[tuple[bytes, str, bool]] = []
         self.rng = random.Random(1)
@@ -74,6 +75,7 @@ class Peer:
             tls_client=client_ssl_context(self.state),
             addresses={p: a for p, a in addresses.items() if p != self.state.peer_id},
             on_packet=lambda packet: self._note(self.packets.append, packet),
+            on_gossip=lambda data: self._note(self.gossip.append, data),
             on_link=lambda *what: self._note(self.links.append, what),
             on_drop=lambda reason: self._note(lambda r: self.drops.update([r]), reason),
             clock=monotonic,

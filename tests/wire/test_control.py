@@ -8,12 +8,13 @@ import stat
 
 import grpc
 import grpc.aio
+import msgspec
 import pytest
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from peerd.config import ControlConfig, LinkConfig, MetricsConfig, MixingConfig, PeerdConfig
+from peerd.config import ControlConfig, LinkConfig, MetricsConfig, MixingConfig, PeerdConfig, TraceConfig
 from peerd.control import ControlServer, TlsFiles
 from peerd.errors import ConflictError, InvalidInputError
 from peerd.membership import Authority
@@ -22,6 +23,7 @@ from peerd.pb import mixing_pb2 as mixing
 from peerd.pb import mixing_pb2_grpc, node_pb2_grpc, peers_pb2, peers_pb2_grpc, runs_pb2_grpc
 from peerd.pb import node_pb2 as node_pb
 from peerd.pb import runs_pb2 as runs
+from peerd.presets import PRESETS
 
 CONFIG = PeerdConfig(
     link=LinkConfig(listen="127.0.0.1:0"),
@@ -32,8 +34,8 @@ RUN_ID = "0123456789abcdef" * 2
 
 
 @contextlib.asynccontextmanager
-async def serving(state, state_dir, control=None):
-    node = Node(CONFIG, state, state_dir, structlog.get_logger())
+async def serving(state, state_dir, control=None, config=CONFIG):
+    node = Node(config, state, state_dir, structlog.get_logger())
     node.start()
     running = asyncio.create_task(node.run())
     tls = TlsFiles(state.ca_pem, state.certificate_pem, state.link_key_pem)
@@ -115,6 +117,13 @@ async def test_mixing_changes_what_is_given_and_nothing_else(channel):
         ({"mean_delay_seconds": -1.0}, "mean_delay_seconds"),
         ({"mean_delay_seconds": float("nan")}, "mean_delay_seconds"),
         ({"mean_delay_seconds": 9.0}, "max_delay_seconds: must be at least ten times"),
+        ({"preset": "max"}, "preset: no such preset 'max'; allowed: fast, balanced, strong"),
+        ({"preset": "strong", "hops": 0}, "mixing: hops: Expected `int` >= 1"),
+        ({"pool_rate": 2.0}, "mixing: pool_rate: "),
+        ({"loop_alarm_loss": 0.0}, "mixing: loop_alarm_loss: "),
+        ({"threshold_size": 1}, "mixing: threshold_size: "),
+        ({"cover_budget_bytes_per_second": float("inf")}, "cover_budget_bytes_per_second"),
+        ({"send_rate_per_second": -1.0}, "mixing: send_rate_per_second: "),
     ],
 )
 async def test_wrong_mixing_is_refused_and_changes_nothing(channel, change, says):
@@ -124,6 +133,79 @@ async def test_wrong_mixing_is_refused_and_changes_nothing(channel, change, says
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert says in details
     assert await stub.Get(mixing.GetMixingRequest()) == before
+
+
+async def test_a_preset_comes_first_and_fields_go_over_it(channel):
+    stub = mixing_pb2_grpc.MixingStub(channel)
+    before = await stub.Get(mixing.GetMixingRequest())
+    after = await stub.Update(mixing.UpdateMixingRequest(preset="strong", loop_rate_per_second=0.0))
+    strong = dict(PRESETS["strong"]) | {"loop_rate_per_second": 0.0}
+    assert {name: getattr(after, name) for name in strong} == strong
+    assert (after.hops, after.queue_limit) == (before.hops, before.queue_limit)
+    again = await stub.Update(mixing.UpdateMixingRequest(preset="fast"))
+    assert {name: getattr(again, name) for name in PRESETS["fast"]} == PRESETS["fast"]
+
+
+async def test_what_mixing_does_is_measured(channel):
+    stub = mixing_pb2_grpc.MixingStub(channel)
+    await stub.Update(
+        mixing.UpdateMixingRequest(
+            send_rate_per_second=4.0, loop_rate_per_second=2.0, drop_rate_per_second=2.0
+        )
+    )
+    measured = await stub.Measure(mixing.MeasureMixingRequest())
+    assert (measured.entropy_bits, measured.mixed, measured.cover_forgone) == (0.0, 0, 0)
+    rates = (measured.send_rate_per_second, measured.loop_rate_per_second, measured.drop_rate_per_second)
+    assert rates == (4.0, 2.0, 2.0)
+    assert [path.hops for path in measured.end_to_end] == [1, 2, 3, 4, 5]
+    assert not measured.loops.HasField("loss")
+    assert not measured.loops.alarm
+    assert measured.epoch.epoch in measured.epoch.accepted
+    assert 0.0 < measured.epoch.ends_in_seconds <= 3600.0
+    assert measured.epoch.replay_bytes > 0
+    status = await node_pb2_grpc.NodeStub(channel).GetStatus(node_pb.GetStatusRequest())
+    assert status.epoch == measured.epoch.epoch
+    await stub.Update(mixing.UpdateMixingRequest(cover_budget_bytes_per_second=9000.0))
+    lowered = await stub.Measure(mixing.MeasureMixingRequest())
+    assert lowered.send_rate_per_second < 1.0
+    assert lowered.send_rate_per_second == pytest.approx(2 * lowered.loop_rate_per_second)
+    await stub.Update(mixing.UpdateMixingRequest(direct=True))
+    direct = await stub.Measure(mixing.MeasureMixingRequest())
+    assert direct.send_rate_per_second == direct.loop_rate_per_second == direct.drop_rate_per_second == 0.0
+
+
+async def test_direct_mode_is_an_alarm_for_as_long_as_it_lasts(channel):
+    stub, node = mixing_pb2_grpc.MixingStub(channel), node_pb2_grpc.NodeStub(channel)
+
+    async def alarms():
+        return list((await node.GetStatus(node_pb.GetStatusRequest())).alarms)
+
+    assert await alarms() == []
+    assert (await stub.Update(mixing.UpdateMixingRequest(direct=True))).direct
+    assert await alarms() == ["direct"]
+    await stub.Update(mixing.UpdateMixingRequest(hops=1))
+    assert await alarms() == ["direct"], "another change does not end it"
+    assert not (await stub.Update(mixing.UpdateMixingRequest(direct=False))).direct
+    assert await alarms() == []
+
+
+async def test_tracing_is_an_alarm_from_the_start(enrol, tmp_path):
+    state, *_ = enrol("alice", "bob", "carol")
+    file = tmp_path / "trace" / "alice.jsonl"
+    config = msgspec.structs.replace(CONFIG, trace=TraceConfig(file=str(file)))
+    async with (
+        serving(state, tmp_path / "net" / "peers" / "alice", config=config) as server,
+        grpc.aio.insecure_channel(f"unix:{server.unix_path}") as channel,
+    ):
+        status = await node_pb2_grpc.NodeStub(channel).GetStatus(node_pb.GetStatusRequest())
+        assert list(status.alarms) == ["tracing"]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_peers_have_an_epoch_and_no_loop_quality_before_a_loop(channel):
+    listed = await peers_pb2_grpc.PeersStub(channel).List(peers_pb2.ListPeersRequest())
+    assert not any(peer.HasField("loop_quality") for peer in listed.peers)
+    assert {peer.epoch for peer in listed.peers} == {0}, "nothing was heard of them yet"
 
 
 def spec(**changes):
@@ -199,6 +281,8 @@ async def test_over_tcp_only_with_an_operators_certificate(enrol, tmp_path):
             assert answer.loop_rate_per_second == 1.0
         async with connect(server.tcp_port, *files("eye")) as channel:
             await node_pb2_grpc.NodeStub(channel).GetStatus(node_pb.GetStatusRequest())
+            await mixing_pb2_grpc.MixingStub(channel).Get(mixing.GetMixingRequest())
+            await mixing_pb2_grpc.MixingStub(channel).Measure(mixing.MeasureMixingRequest())
             code, details = await refused(mixing_pb2_grpc.MixingStub(channel).Update(change))
             assert code is grpc.StatusCode.PERMISSION_DENIED
             assert "viewer" in details

@@ -9,6 +9,7 @@ import signal
 import ssl
 import sys
 import time
+from collections import Counter
 
 import msgspec
 import pytest
@@ -451,6 +452,44 @@ async def test_what_waited_in_the_queue_is_sent_in_order(links):
     assert bob.packets == sent
 
 
+async def test_who_is_held_reads_no_more_and_loses_nothing(links):
+    alice, bob = await links("alice", "bob", packet_bytes=8000, run=False)
+    for peer in (alice, bob):
+        peer.config = msgspec.structs.replace(peer.config, dead_after_seconds=30.0)
+        await peer.start(peer.addresses)
+    await alice.until(up(alice, bob))
+    sent = [n.to_bytes(4, "big") * 2000 for n in range(3000)]
+    bob.table.hold(True)
+    for packet in sent:
+        assert alice.table.send(bob.state.peer_id, packet) is None
+    while (waiting := alice.table.queue_depth) > 0:
+        await asyncio.sleep(0.1)
+        if alice.table.queue_depth == waiting:
+            break
+    assert waiting > 0  # it is felt where the packets come from
+    assert not bob.packets
+    bob.table.hold(False)
+    await bob.until(lambda: len(bob.packets) == len(sent))
+    assert bob.packets == sent
+
+
+@pytest.mark.parametrize("packet_bytes", [1000, 8000, 16_000])
+async def test_every_cell_is_one_tls_record_however_many_are_written_together(links, packet_bytes):
+    alice, bob = await links("alice", "bob", packet_bytes=packet_bytes, run=False)
+    await bob.start(bob.addresses)
+    proxy = Proxy(bob.address)
+    await alice.start({**alice.addresses, bob.state.peer_id: await proxy.start()})
+    await alice.until(up(alice, bob))
+    for _ in range(100):
+        assert alice.table.send(bob.state.peer_id, bytes(packet_bytes)) is None
+    await bob.until(lambda: len(bob.packets) == 100)
+    lengths = Counter(records(bytes(proxy.sent)))
+    assert max(lengths) == cell_bytes(packet_bytes) + 17  # content type and tag
+    assert lengths[max(lengths)] > 100  # pings too
+    assert sum(lengths.values()) - lengths[max(lengths)] < 10  # the handshake
+    proxy.close()
+
+
 # -- the port ------------------------------------------------------------------------------------
 
 
@@ -523,13 +562,21 @@ async def serving(dialler, played, make):
         await dialler.stop()
 
 
+def records(stream):
+    """The lengths of the TLS records in it."""
+    while len(stream) >= 5:
+        length = int.from_bytes(stream[3:5], "big")
+        yield length
+        stream = stream[5 + length :]
+
+
 class Proxy:
-    """Passes TCP on; while `flip` is set, with the last bit of each chunk from the dialler flipped."""
+    """Passes TCP on and keeps what the dialler sent; `flip` flips the last bit of each chunk of that."""
 
     def __init__(self, target):
         self.target = target
         self.flip = False
-        self.tasks = set()
+        self.sent = bytearray()
 
     async def start(self):
         self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
@@ -544,6 +591,8 @@ class Proxy:
             while data := await reader.read(65536):
                 if tamper and self.flip:
                     data = data[:-1] + bytes([data[-1] ^ 1])
+                if tamper:
+                    self.sent += data
                 writer.write(data)
         writer.close()
 

@@ -75,6 +75,19 @@ class FakePeer:
         self.name = name
         self.status = node_status(name)
         self.mixing = mixing_pb2.MixingConfig(strategy="exponential", hops=3)
+        self.measured = mixing_pb2.MixingMeasured(
+            entropy_bits=3.14159,
+            mixed=1234,
+            end_to_end=[mixing_pb2.EndToEnd(hops=n, bits=0.5 * n, of_bits=2.5) for n in (1, 2, 3)],
+            send_rate_per_second=20.0,
+            loop_rate_per_second=0.5,
+            cover_forgone=7,
+            loops=mixing_pb2.LoopsMeasured(sent=40, returned=30, lost=6),
+            epoch=mixing_pb2.EpochStatus(
+                epoch=17, ends_in_seconds=83.0, accepted=[18, 17], replay_tags=1500, replay_bytes=1 << 20,
+                replay_false_positive_rate=1e-6,
+            ),
+        )  # fmt: skip
         self.peers = [peers_pb2.Peer(name="zoe", state="alive", since_seconds=3.0, outbound="up")]
         self.refuse: tuple[grpc.StatusCode, str] | None = None
         self.refused: set[str] | None = None
@@ -120,10 +133,16 @@ class _Servicer(
             return self._peer.mixing
         return self._run("running")
 
+    def Measure(self, request: Any, context: grpc.ServicerContext) -> mixing_pb2.MixingMeasured:
+        self._check("Measure", context)
+        return self._peer.measured
+
     def Update(self, request: Any, context: grpc.ServicerContext) -> mixing_pb2.MixingConfig:
         self._check("Update", context)
         self._peer.updates.append(request)
         for field, value in request.ListFields():
+            if field.name == "preset":
+                continue
             setattr(self._peer.mixing, field.name, value)
         return self._peer.mixing
 

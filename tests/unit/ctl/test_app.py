@@ -28,11 +28,11 @@ EVERY = sorted(commands(cli))
 
 def test_all_commands_are_there() -> None:
     expected = {
-        "status", "peers", "demo", "version", "completion", "mix show", "mix set", "run start",
+        "status", "peers", "demo", "version", "completion", "mix show", "mix set", "mix presets", "run start",
         "run stop", "run pause", "run resume", "run show", "run watch", "network create",
         "network enroll", "network show", "network operator", "context add", "context list",
         "context use", "context remove", "testbed up", "testbed down", "testbed status",
-        "testbed logs",
+        "testbed logs", "experiment attack",
     }  # fmt: skip
     assert {" ".join(path) for path in EVERY} == expected
 
@@ -69,6 +69,17 @@ def test_the_main_help_documents_the_exit_codes(peerctl: Any) -> None:
         (["--timeout", "0", "status"], "'0' must be more than 0"),
         (["completion", "bash", "--output"], "No such option '--output'"),
         (["mix", "set"], "nothing to set"),
+        (["mix", "set", "--preset", "max"], "'max' is not one of 'fast', 'balanced', 'strong'"),
+        (["mix", "set", "--direct", "maybe"], "'maybe' is not a valid boolean"),
+        (["mix", "set", "--pool-rate", "2"], "2.0 is not in the range 0.0<=x<=1.0"),
+        (["mix", "set", "--loop-alarm", "-0.1"], "-0.1 is not in the range 0.0<=x<=1.0"),
+        (["mix", "set", "--send-rate", "-1"], "-1.0 is not in the range x>=0.0"),
+        (["mix", "set", "--cover-budget", "lots"], "'lots' is not a valid float"),
+        (["mix", "set", "--threshold-size", "-1"], "-1 is not in the range x>=0"),
+        (["mix", "set", "--threshold-patience", "long"], "'long' is not a duration"),
+        (["mix", "set", "--pool-minimum", str(2**32), "--endpoint", "unix:/x"], "mix set: "),
+        (["testbed", "up", "--preset", "max"], "'max' is not one of 'fast', 'balanced', 'strong'"),
+        (["demo", "--preset", "max"], "'max' is not one of 'fast', 'balanced', 'strong'"),
         (["completion", "tcsh"], "'tcsh' is not one of"),
         (["context", "add", "x"], "Missing option '--address'"),
         (["--all", "--on", "a", "status"], "--on and --all do not go together"),

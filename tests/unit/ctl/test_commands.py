@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
-from peerd.pb import runs_pb2
+from peerd.pb import mixing_pb2, peers_pb2, runs_pb2
+from peerd.presets import PRESETS
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ def test_status_tables(peerctl: Any) -> None:
         assert text in detail
     rows = [line.split() for line in peerctl("--all", "status").stdout.splitlines()]
     assert [row[0] for row in rows[2:]] == ["alice", "bob"]
-    assert rows[0][-3:] == ["Gave", "up", "Dropped"]
-    assert rows[2][-1] == "2"
+    assert rows[0][-4:] == ["Gave", "up", "Dropped", "Alarms"]
+    assert rows[2][-1] == "2"  # and no alarm
     assert "90.0 MiB" in peerctl("--all", "status").stdout  # the daemon's alone
     assert "1.5 s CPU, 90.0 MiB memory" in detail
 
@@ -112,12 +113,114 @@ def test_mix_set_sends_only_what_is_given(two: Any, peerctl: Any) -> None:
 def test_mix_show_has_a_column_for_each_peer(two: Any, peerctl: Any) -> None:
     two[1].mixing.strategy = "outbox"
     two[0].mixing.mean_delay_seconds = 0.05
+    two[0].measured.loops.loss = 0.125
+    two[1].measured.loops.alarm = True
     lines = peerctl("--all", "mix", "show").stdout.splitlines()
     assert lines[0].split() == ["Setting", "alice", "bob"]
     cells = [line.split() for line in lines]
     assert ["strategy", "exponential", "outbox"] in cells
     assert ["mean_delay", "50ms", "0s"] in cells
-    assert peerctl.json("mix", "show")["mean_delay_seconds"] == 0.05
+    assert ["Measured", "alice", "bob"] in cells
+    text = "\n".join(" ".join(line.split()) for line in lines)
+    for row in (
+        "entropy of a departure 3.14 bits 3.14 bits",
+        "sender hidden, 2 hops 1.00 of 2.50 bits 1.00 of 2.50 bits",
+        "sender hidden, 3 hops 1.50 of 2.50 bits <- in force 1.50 of 2.50 bits <- in force",
+        "send, loop, drop rate 20 0.5 0 a second 20 0.5 0 a second",
+        "cover forgone 7 7",
+        "loops sent, home, lost 40, 30, 6 40, 30, 6",
+        "loss of the latest loops 12 % too few yet",
+        "blending alarm no RAISED: loops stay away",
+        "epoch 17, next in 1m23s 17, next in 1m23s",
+        "mix keys accepted 17, 18 17, 18",
+        "replay tags 1,500 in 1.0 MiB 1,500 in 1.0 MiB",
+        "false replays, at most 1e-06 1e-06",
+    ):
+        assert row in text, row
+
+
+def test_mix_show_as_json_has_the_configuration_and_what_was_measured(two: Any, peerctl: Any) -> None:
+    two[0].mixing.mean_delay_seconds = 0.05
+    shown = peerctl.json("mix", "show")
+    assert (shown["mean_delay_seconds"], shown["direct"]) == (0.05, False)
+    measured = shown["measured"]
+    assert measured["entropy_bits"] == 3.14159
+    assert measured["end_to_end"][2] == {"hops": 3, "bits": 1.5, "of_bits": 2.5}
+    assert measured["loops"] == {"sent": 40, "returned": 30, "lost": 6, "loss": None, "alarm": False}
+    assert measured["epoch"]["accepted"] == [18, 17]
+    two[0].measured.loops.loss = 0.0
+    assert peerctl.json("mix", "show")["measured"]["loops"]["loss"] == 0.0
+
+
+def test_without_a_departure_and_in_direct_mode_mix_show_says_so(two: Any, peerctl: Any) -> None:
+    two[0].measured.mixed = 0
+    two[0].mixing.direct = True
+    text = peerctl("mix", "show").stdout
+    assert "none yet" in text
+    assert "ON: NO ANONYMITY" in text
+    assert "in force" not in text
+
+
+def test_mix_show_hides_the_parameters_of_strategies_that_nobody_uses(two: Any, peerctl: Any) -> None:
+    two[0].mixing.strategy, two[1].mixing.strategy = "pool", "timed"
+    settings = {line.split()[0] for line in peerctl("--all", "mix", "show").stdout.splitlines() if line}
+    assert {"pool_interval", "pool_minimum", "pool_rate", "timed_interval", "queue_limit"} <= settings
+    assert not settings & {"mean_delay", "threshold_size", "threshold_patience", "outbox_size"}
+    assert "max_delay" in settings
+
+
+def test_mix_set_takes_every_setting_of_the_daemon(two: Any, peerctl: Any) -> None:
+    given = {
+        "strategy": ("pool", "pool"), "hops": ("2", 2), "direct": ("on", True),
+        "mean-delay": ("20ms", 0.02), "max-delay": ("3s", 3.0), "send-rate": ("20", 20.0),
+        "loop-rate": ("0", 0.0), "drop-rate": ("1.5", 1.5), "cover-budget": ("250000", 250000.0),
+        "loop-alarm": ("0.25", 0.25), "threshold-size": ("5", 5), "threshold-patience": ("2s", 2.0),
+        "timed-interval": ("50ms", 0.05), "pool-interval": ("200ms", 0.2), "pool-minimum": ("0", 0),
+        "pool-rate": ("0.5", 0.5), "outbox-size": ("32", 32), "outbox-interval": ("5ms", 0.005),
+        "outbox-jitter": ("1ms", 0.001), "queue-limit": ("4096", 4096), "preset": ("strong", "strong"),
+    }  # fmt: skip
+    peerctl.json("mix", "set", *(part for key, (text, _) in given.items() for part in (f"--{key}", text)))
+    sent = {field.name: value for field, value in two[0].updates[0].ListFields()}
+    expected = [value for _, value in given.values()]
+    assert sorted(map(str, sent.values())) == sorted(map(str, expected))
+    assert set(sent) == {field.name for field in mixing_pb2.UpdateMixingRequest.DESCRIPTOR.fields}
+
+
+def test_mix_presets(peerctl: Any) -> None:
+    assert peerctl.json("mix", "presets") == {name: dict(fields) for name, fields in PRESETS.items()}
+    lines = peerctl("mix", "presets").stdout.splitlines()
+    assert lines[0].split() == ["Setting", "fast", "balanced", "strong"]
+    cells = [line.split() for line in lines]
+    assert ["mean_delay", "20ms", "100ms", "500ms"] in cells
+    assert ["send_rate_per_second", "off", "20", "20"] in cells
+
+
+def test_status_shows_alarms(two: Any, peerctl: Any) -> None:
+    two[0].status.alarms.extend(["direct", "blending"])
+    two[0].status.epoch = 17
+    detail = peerctl("status").stdout
+    assert "none: direct mode" in detail
+    assert "DIRECT MODE: no mixnet, NO ANONYMITY" in detail
+    assert "BLENDING: loop cover does not come back" in detail
+    assert [line.split() for line in detail.splitlines() if line.startswith("epoch")] == [["epoch", "17"]]
+    rows = {line.split()[0]: line for line in peerctl("--all", "status").stdout.splitlines() if line.strip()}
+    assert rows["alice"].endswith("DIRECT, BLENDING")
+    assert "DIRECT" not in rows["bob"]
+    assert peerctl.json("status")["alarms"] == ["direct", "blending"]
+    two[0].status.alarms[:] = ["a new one"]
+    assert "a new one" in peerctl("status").stdout
+
+
+def test_peers_show_epoch_and_loop_quality(two: Any, peerctl: Any) -> None:
+    del two[0].peers[:]
+    two[0].peers += [
+        peers_pb2.Peer(name="zoe", state="alive", epoch=17, loop_quality=0.5),
+        peers_pb2.Peer(name="yan", state="alive", epoch=17),
+    ]
+    listed = {peer["name"]: peer for peer in peerctl.json("peers")}
+    assert (listed["zoe"]["loop_quality"], listed["yan"]["loop_quality"]) == (0.5, None)
+    assert listed["zoe"]["epoch"] == 17
+    assert "50 %" in peerctl("peers").stdout
 
 
 def test_a_daemons_refusal_keeps_its_exit_code(two: Any, peerctl: Any) -> None:

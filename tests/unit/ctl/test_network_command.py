@@ -23,7 +23,14 @@ def request(folder: Path, name: str, port: int = 9101) -> Path:
 def lab(tmp_path: Path, peerctl: Any) -> Path:
     folder = tmp_path / "lab"
     made = peerctl.json("network", "create", str(folder), "--max-hops", "4")
-    assert made == {"directory": str(folder), "name": "lab", "max_hops": 4, "body_bytes": 8192}
+    assert made == {
+        "directory": str(folder),
+        "name": "lab",
+        "max_hops": 4,
+        "body_bytes": 8192,
+        "epoch_seconds": 3600.0,
+        "epoch_grace_seconds": 300.0,
+    }
     return folder
 
 
@@ -41,8 +48,27 @@ def test_from_nothing_to_bundles(peerctl: Any, lab: Path, tmp_path: Path) -> Non
         ("bob", ["192.0.2.1:9102"]),
     ]
     text = peerctl("network", "show", str(lab)).stdout
-    assert "lab: at most 4 hops, body 8192 bytes, 2 peers enrolled" in text
+    assert "lab: at most 4 hops, body 8192 bytes, epochs of 3600s, 2 peers enrolled" in text
     assert roster["peers"][0]["peer_id"] in text
+
+
+@pytest.mark.parametrize(
+    ("options", "epoch", "grace"),
+    [
+        (("--epoch", "10s"), 10.0, 10.0),
+        (("--epoch", "10s", "--grace", "2s"), 10.0, 2.0),
+        (("--epoch", "1h"), 3600.0, 300.0),
+        (("--epoch", "2m"), 120.0, 120.0),
+    ],
+)
+def test_the_grace_follows_the_epoch(
+    peerctl: Any, tmp_path: Path, options: tuple[str, ...], epoch: float, grace: float
+) -> None:
+    folder = str(tmp_path / "n")
+    made = peerctl.json("network", "create", folder, *options)
+    assert (made["epoch_seconds"], made["epoch_grace_seconds"]) == (epoch, grace)
+    shown = peerctl.json("network", "show", folder)
+    assert (shown["epoch_seconds"], shown["epoch_grace_seconds"]) == (epoch, grace)
 
 
 def test_a_second_enrolment_says_what_was_done_before_it(peerctl: Any, lab: Path, tmp_path: Path) -> None:
@@ -77,6 +103,14 @@ def test_tables_say_what_to_do_next(peerctl: Any, tmp_path: Path) -> None:
     [
         (2, ["create", "{tmp}/Bad Name"], "network: name: "),
         (2, ["create", "{tmp}/x", "--max-hops", "99"], "network: max_hops: "),
+        (
+            2,
+            ["create", "{tmp}/x", "--epoch", "10s", "--grace", "11s"],
+            "network: epoch_grace_seconds is at most",
+        ),
+        (2, ["create", "{tmp}/x", "--epoch", "0.5s"], "network: epoch_seconds: "),
+        (2, ["create", "{tmp}/x", "--grace", "0.1s"], "network: epoch_grace_seconds: "),
+        (2, ["create", "{tmp}/x", "--epoch", "soon"], "'soon' is not a duration"),
         (4, ["create", "{lab}"], "a network lies here already"),
         (3, ["enroll", "{lab}", "{tmp}/gone.json"], "gone.json: no such request"),
         (2, ["enroll", "{lab}", "{tmp}"], "cannot be read"),

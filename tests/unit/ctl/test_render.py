@@ -9,7 +9,7 @@ from rich.console import Console
 from ctl import render
 from ctl.fanout import Failure
 from peerd.errors import ConflictError, NotFoundError
-from peerd.pb import node_pb2, runs_pb2
+from peerd.pb import mixing_pb2, node_pb2, peers_pb2, runs_pb2
 
 
 def text_of(thing: object) -> str:
@@ -43,6 +43,24 @@ def test_plain_of_repeated_messages_and_of_numbers_that_json_lacks() -> None:
     data = render.plain(status)
     assert [(r["round"], r["train_loss"]) for r in data["results"]] == [(1, None), (2, 0.0)]
     json.dumps(data, allow_nan=False)
+
+
+def test_what_is_optional_and_absent_is_null_and_zero_is_zero() -> None:
+    loops = mixing_pb2.LoopsMeasured(sent=3)
+    assert render.plain(loops) == {"sent": 3, "returned": 0, "lost": 0, "loss": None, "alarm": False}
+    loops.loss = 0.0
+    assert render.plain(loops)["loss"] == 0.0
+    assert render.plain(peers_pb2.Peer(name="a"))["loop_quality"] is None
+    update = render.plain(mixing_pb2.UpdateMixingRequest(direct=False, preset=""))
+    assert (update["direct"], update["preset"]) == (False, "")
+    assert {value for name, value in update.items() if name not in ("direct", "preset")} == {None}
+    assert json.loads(json.dumps(update)) == update
+
+
+def test_a_message_that_is_absent_is_shown_with_its_defaults() -> None:
+    measured = render.plain(mixing_pb2.MixingMeasured())
+    assert measured["loops"] == render.plain(mixing_pb2.LoopsMeasured())
+    assert measured["epoch"]["accepted"] == measured["end_to_end"] == []
 
 
 def test_strings_of_peers_neither_style_nor_steer() -> None:

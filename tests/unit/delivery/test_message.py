@@ -16,9 +16,10 @@ CODEC = MessageCodec(GEOMETRY)
     st.binary(min_size=16, max_size=16),
     st.binary(min_size=GEOMETRY.surb_bytes, max_size=GEOMETRY.surb_bytes),
     st.binary(max_size=CODEC.payload_bytes),
+    st.integers(0, 2**32 - 1).map(lambda micros: micros / 1e6),
 )
-def test_decode_inverts_encode_and_the_size_never_tells(message_id, surb, payload):
-    message = Message(message_id, surb, payload)
+def test_decode_inverts_encode_and_the_size_never_tells(message_id, surb, payload, ack_delay):
+    message = Message(message_id, surb, payload, ack_delay)
     packed = CODEC.encode(message)
     assert len(packed) == GEOMETRY.message_bytes
     assert CODEC.decode(packed) == message
@@ -32,9 +33,15 @@ def test_any_bytes_are_a_message_or_a_counted_drop(data):
 
 def test_a_length_beyond_the_payload_is_refused():
     packed = bytearray(CODEC.encode(Message(bytes(16), bytes(GEOMETRY.surb_bytes), b"x")))
-    at = 16 + GEOMETRY.surb_bytes
+    at = 16 + GEOMETRY.surb_bytes + 4
     packed[at : at + 4] = (CODEC.payload_bytes + 1).to_bytes(4, "big")
     assert CODEC.decode(bytes(packed)) is DropReason.BAD_MESSAGE
+
+
+@pytest.mark.parametrize(("asked", "sent"), [(-1.0, 0.0), (0.25, 0.25), (1e9, (2**32 - 1) / 1e6)])
+def test_the_delay_of_the_acknowledgement_is_clamped(asked, sent):
+    packed = CODEC.encode(Message(bytes(16), bytes(GEOMETRY.surb_bytes), b"x", asked))
+    assert CODEC.decode(packed).ack_delay == sent
 
 
 def test_our_own_mistakes_are_errors_not_drops():

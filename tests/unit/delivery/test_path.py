@@ -17,6 +17,9 @@ class Roster:
     def alive(self):
         return self.peers
 
+    def enrolled(self, peer):
+        return peer in self.peers
+
     def mix_key(self, peer):
         return None if peer in self.unknown else bytes(32)
 

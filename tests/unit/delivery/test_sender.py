@@ -31,6 +31,9 @@ class Directory:
     def alive(self):
         return self.living
 
+    def enrolled(self, peer):
+        return peer in PEERS
+
     def mix_key(self, peer):
         return KEYS[peer].public
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
 
 from peerd.config import LinkConfig
-from peerd.link import CellKind, encode_cell
+from peerd.link import CellKind, encode_cell, encode_gossip
 from peerd.link.connection import Common, Inbound, Outbound
 from peerd.types import DropReason
 
@@ -23,6 +24,9 @@ class Recorder:
     def __init__(self, peer: bytes) -> None:
         self.certificate = {"subjectAltName": (("URI", f"peerd://peer/{peer.hex()}"),)}
         self.written: list[bytes] = []
+        self.calls: list[int] = []
+        """Cells of each write."""
+        self.reading = True
         self.aborted = False
 
     def get_extra_info(self, name):
@@ -31,14 +35,31 @@ class Recorder:
     def set_write_buffer_limits(self, high):
         pass
 
-    def write(self, data):
-        self.written.append(bytes(data))
+    def writelines(self, cells):
+        self.calls.append(len(cells))
+        self.written += map(bytes, cells)
+
+    def pause_reading(self):
+        self.reading = False
+
+    def resume_reading(self):
+        self.reading = True
 
     def is_closing(self):
         return self.aborted
 
     def abort(self):
         self.aborted = True
+
+
+def receive(link, data):
+    """As a transport does."""
+    while data:
+        buffer = link.get_buffer(len(data))
+        count = min(len(buffer), len(data))
+        buffer[:count] = data[:count]
+        link.buffer_updated(count)
+        data = data[count:]
 
 
 @pytest.fixture
@@ -56,10 +77,15 @@ def common(drops):
 
 
 @pytest.fixture
-async def inbound(common):
+def gossip():
+    return []
+
+
+@pytest.fixture
+async def inbound(common, gossip):
     packets: list[bytes] = []
     ups: list[Inbound] = []
-    link = Inbound(common, {PEER}, packets.append, ups.append)
+    link = Inbound(common, {PEER}, packets.append, gossip.append, ups.append)
     yield link, packets, ups
     link.connection_lost(None)
 
@@ -76,7 +102,7 @@ async def test_not_a_byte_of_a_stranger_is_looked_at(inbound, drops, common):
     link, packets, ups = inbound
     transport = Recorder(STRANGER)
     link.connection_made(transport)
-    link.data_received(PACKET)  # was in the same segment as the end of the handshake
+    receive(link, PACKET)  # was in the same segment as the end of the handshake
     assert transport.aborted
     assert (packets, ups, transport.written) == ([], [], [])
     assert common.bytes_received == 0
@@ -87,9 +113,9 @@ async def test_after_a_bad_cell_nothing_is_looked_at(inbound, drops):
     link, packets, _ = inbound
     transport = Recorder(PEER)
     link.connection_made(transport)
-    link.data_received(PACKET)
-    link.data_received(bytes(len(PACKET)))
-    link.data_received(PACKET)
+    receive(link, PACKET)
+    receive(link, bytes(len(PACKET)))
+    receive(link, PACKET)
     assert packets == [b"x" * SIZE]
     assert transport.aborted
     assert drops == {DropReason.BAD_CELL: 1}
@@ -99,7 +125,7 @@ async def test_cells_before_one_that_may_not_come_are_handed_on(inbound, drops):
     link, packets, _ = inbound
     link.connection_made(Recorder(PEER))
     pong = encode_cell(CellKind.PONG, bytes(8), SIZE)
-    link.data_received(PACKET + pong + PACKET)
+    receive(link, PACKET + pong + PACKET)
     assert len(packets) == 1
     assert drops == {DropReason.BAD_CELL: 1}
 
@@ -108,9 +134,31 @@ async def test_a_ping_comes_back_as_the_same_number(inbound, common):
     link, _, _ = inbound
     transport = Recorder(PEER)
     link.connection_made(transport)
-    link.data_received(encode_cell(CellKind.PING, b"12345678", SIZE))
+    receive(link, encode_cell(CellKind.PING, b"12345678", SIZE))
     assert transport.written == [encode_cell(CellKind.PONG, b"12345678", SIZE)]
     assert common.bytes_sent == common.bytes_received == len(PACKET)
+
+
+async def test_packets_too_are_signs_of_life(common):
+    """Pings of a neighbour wait behind its packets while it is not read."""
+    now = 100.0
+    common.clock = lambda: now
+    link = Inbound(common, {PEER}, lambda packet: None, lambda data: None, lambda link: None)
+    transport = Recorder(PEER)
+    link.connection_made(transport)
+    interval, dead_after = common.config.keepalive_seconds, common.config.dead_after_seconds
+    for _ in range(3 * round(dead_after / interval)):
+        now += interval
+        receive(link, PACKET[:10])
+        link._look()
+        link._timer.cancel()
+    assert not transport.aborted
+    for _ in range(round(dead_after / interval)):
+        now += interval
+        link._look()
+        link._timer.cancel()
+    assert transport.aborted
+    link.connection_lost(None)
 
 
 async def test_a_full_transport_queues_up_to_the_limit_and_keeps_the_order(outbound, drops):
@@ -119,7 +167,7 @@ async def test_a_full_transport_queues_up_to_the_limit_and_keeps_the_order(outbo
     link.connection_made(transport)
     (ping,) = transport.written
     assert ups == []
-    link.data_received(b"\x03" + ping[1:])
+    receive(link, b"\x03" + ping[1:])
     assert ups == [link]
     link.pause_writing()
     bodies = [bytes([n]) * SIZE for n in range(4)]
@@ -132,16 +180,70 @@ async def test_a_full_transport_queues_up_to_the_limit_and_keeps_the_order(outbo
     assert not drops
 
 
-async def test_resuming_stops_where_the_transport_is_full_again(outbound):
+async def test_resuming_stops_where_the_transport_is_full_again(outbound, monkeypatch):
     link, _ = outbound
     transport = Recorder(PEER)
     link.connection_made(transport)
+    link._cells_at_a_time = 2
     link.pause_writing()
     for _ in range(3):
         link.send(bytes(SIZE))
-    transport.write = lambda data: link.pause_writing()
+    monkeypatch.setattr(transport, "writelines", lambda cells: link.pause_writing())
     link.resume_writing()
-    assert link.queue_depth == 2
+    assert link.queue_depth == 1
+
+
+async def test_what_is_sent_in_one_turn_of_the_loop_is_one_write(outbound):
+    link, _ = outbound
+    transport = Recorder(PEER)
+    link.connection_made(transport)
+    assert transport.calls == [1]  # a ping
+    bodies = [bytes([n]) * SIZE for n in range(3)]
+    assert [link.send(body) for body in bodies] == [None] * 3
+    assert transport.calls == [1]
+    await asyncio.sleep(0)
+    assert transport.calls == [1, 3]
+    assert transport.written[1:] == [encode_cell(CellKind.PACKET, body, SIZE) for body in bodies]
+    link.send(bytes(SIZE))
+    await asyncio.sleep(0)
+    assert transport.calls == [1, 3, 1]
+
+
+async def test_a_full_queue_is_written_at_once_where_the_transport_takes_it(outbound):
+    link, _ = outbound
+    transport = Recorder(PEER)
+    link.connection_made(transport)
+    assert [link.send(bytes(SIZE)) for _ in range(7)] == [None] * 7  # the limit is 3
+    await asyncio.sleep(0)
+    assert transport.calls == [1, 3, 3, 1]
+
+
+async def test_cells_of_a_turn_in_which_the_link_breaks_are_counted(outbound, drops):
+    link, _ = outbound
+    transport = Recorder(PEER)
+    link.connection_made(transport)
+    link.send(bytes(SIZE))
+    link.abort()
+    await asyncio.sleep(0)
+    assert transport.calls == [1]
+    link.connection_lost(None)
+    assert drops == {DropReason.LINK_DOWN: 1}
+
+
+async def test_who_is_held_is_not_read_and_nor_is_who_comes_meanwhile(inbound, outbound, common):
+    link, _, _ = inbound
+    common.held = True
+    transport = Recorder(PEER)
+    link.connection_made(transport)
+    assert not transport.reading
+    link.hold(False)
+    assert transport.reading
+    link.hold(True)
+    assert not transport.reading
+    answers = Recorder(PEER)
+    outbound[0].connection_made(answers)
+    outbound[0].hold(True)
+    assert answers.reading  # pongs: who does not get them calls the link dead
 
 
 async def test_what_is_queued_when_the_link_breaks_is_counted(outbound, drops):
@@ -155,3 +257,27 @@ async def test_what_is_queued_when_the_link_breaks_is_counted(outbound, drops):
     link.connection_lost(None)
     assert drops == {DropReason.LINK_DOWN: 2}
     assert link.closed.done()
+
+
+async def test_gossip_is_handed_on_and_a_flood_of_it_is_counted(inbound, gossip, drops):
+    link, packets, _ = inbound
+    transport = Recorder(PEER)
+    link.connection_made(transport)
+    for _ in range(20):
+        receive(link, encode_gossip(b"hello", SIZE))
+    assert gossip == [b"hello"] * 16  # the clock stands still: the burst and no more
+    assert drops == {DropReason.GOSSIP_FLOOD: 4}
+    assert (packets, transport.aborted) == ([], False)
+
+
+async def test_gossip_and_packets_leave_in_order_through_one_bounded_queue(outbound):
+    link, _ = outbound
+    link.connection_made(Recorder(PEER))
+    transport = link._transport
+    before = len(transport.written)
+    link.pause_writing()
+    assert [link.send(bytes(SIZE)), link.announce(b"me"), link.send(bytes(SIZE))] == [None] * 3
+    assert link.announce(b"me") is DropReason.LINK_QUEUE_FULL
+    link.resume_writing()
+    kinds = [cell[0] for cell in transport.written[before:]]
+    assert kinds == [CellKind.PACKET, CellKind.GOSSIP, CellKind.PACKET]

@@ -25,7 +25,7 @@ def private_parts():
     def parts(identity: Identity) -> list[bytes]:
         import base64
 
-        secrets = [identity.mix_private, identity._identity.private_bytes_raw()]
+        secrets = [identity._identity.private_bytes_raw()]
         number = identity._link.private_numbers().private_value
         secrets.append(number.to_bytes(32, "big"))
         lines = [line for line in identity.link_key_pem.splitlines() if b"-----" not in line]

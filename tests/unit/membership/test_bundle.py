@@ -27,7 +27,6 @@ def test_installed_it_makes_a_peer_ready(bundle, identity, tmp_path):
     assert state.peer_id == identity.peer_id
     assert state.network == NetworkConfig(name="lab", body_bytes=4096)
     assert state.roster == (identity.descriptor,)
-    assert state.mix_private == identity.mix_private
 
 
 def test_a_newer_bundle_replaces_the_older(bundle, authority, tmp_path):

@@ -12,7 +12,13 @@ from peerd.pb import gossip_pb2
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"i" * 32)
 MIX = bytes([9]) + bytes(31)
-GOOD = sign_descriptor(KEY, "alice", ("192.0.2.1:9101",), MIX, epoch=3, version=7)
+NEXT = bytes([5]) + bytes(31)
+KEYS = ((3, MIX), (4, NEXT))
+GOOD = sign_descriptor(KEY, "alice", ("192.0.2.1:9101",), KEYS, version=7)
+
+
+def keys(*pairs: tuple[int, bytes]) -> list[gossip_pb2.MixKey]:
+    return [gossip_pb2.MixKey(epoch=epoch, key=key) for epoch, key in pairs]
 
 
 def signed(domain: bytes = DOMAIN, **changes) -> bytes:
@@ -21,8 +27,7 @@ def signed(domain: bytes = DOMAIN, **changes) -> bytes:
         "identity_key": KEY.public_key().public_bytes_raw(),
         "name": "alice",
         "addresses": ["192.0.2.1:9101"],
-        "mix_key": MIX,
-        "epoch": 3,
+        "mix_keys": keys(*KEYS),
         "version": 7,
     }
     body = gossip_pb2.Descriptor(**(fields | changes)).SerializeToString(deterministic=True)
@@ -33,8 +38,8 @@ def signed(domain: bytes = DOMAIN, **changes) -> bytes:
 
 def test_it_comes_back_with_every_field():
     assert decode_descriptor(GOOD.signed) == GOOD
-    assert (GOOD.name, GOOD.address, GOOD.mix_key) == ("alice", "192.0.2.1:9101", MIX)
-    assert (GOOD.epoch, GOOD.version) == (3, 7)
+    assert (GOOD.name, GOOD.address, GOOD.mix_keys) == ("alice", "192.0.2.1:9101", KEYS)
+    assert GOOD.version == 7
     assert signed() == GOOD.signed  # deterministic
 
 
@@ -67,10 +72,15 @@ def test_no_bytes_crash_the_parser(data):
         {"addresses": ["nonsense"]},
         {"addresses": ["192.0.2.1:0"]},
         {"addresses": ["192.0.2.1:" + "9" * 3000]},
-        {"mix_key": b""},
-        {"mix_key": bytes(32)},
-        {"mix_key": bytes([1]) + bytes(31)},
-        {"mix_key": MIX + b"x"},
+        {"mix_keys": keys((3, b""))},
+        {"mix_keys": keys((3, bytes(32)))},
+        {"mix_keys": keys((3, bytes([1]) + bytes(31)))},
+        {"mix_keys": keys((3, MIX + b"x"))},
+        {"mix_keys": keys((3, MIX), (4, bytes(32)))},
+        {"mix_keys": keys((3, MIX), (3, NEXT))},
+        {"mix_keys": keys((4, MIX), (3, NEXT))},
+        {"mix_keys": keys((3, MIX), (5, NEXT))},
+        {"mix_keys": keys((3, MIX), (4, NEXT), (5, MIX))},
         {"identity_key": b"short"},
         {"addresses": ["a" * MAX_BYTES + ":1"]},
     ],
@@ -92,16 +102,41 @@ def test_another_peers_signature_is_refused():
 
 def test_signing_checks_what_it_signs():
     with pytest.raises(InvalidInputError):
-        sign_descriptor(KEY, "NOT A NAME", ("192.0.2.1:9101",), MIX)
+        sign_descriptor(KEY, "NOT A NAME", ("192.0.2.1:9101",), KEYS)
 
 
 @given(
     st.from_regex(r"\A[a-z0-9][a-z0-9-]{0,30}\Z"),
     st.lists(st.integers(1, 65535).map(lambda p: f"host:{p}"), min_size=1, max_size=8),
-    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**64 - 2),
+    st.integers(0, 2),
     st.integers(0, 2**64 - 1),
 )
-def test_all_allowed_descriptors_come_back(name, addresses, epoch, version):
-    made = sign_descriptor(KEY, name, tuple(addresses), MIX, epoch, version)
+def test_all_allowed_descriptors_come_back(name, addresses, epoch, known, version):
+    mix_keys = ((epoch, MIX), (epoch + 1, NEXT))[:known]
+    made = sign_descriptor(KEY, name, tuple(addresses), mix_keys, version)
     assert isinstance(made, Descriptor)
     assert decode_descriptor(made.signed) == made
+    assert made.mix_keys == mix_keys
+
+
+@pytest.mark.parametrize(
+    ("epoch", "key"),
+    [(0, MIX), (2, MIX), (3, MIX), (4, NEXT), (5, None), (2**64, None)],
+)
+def test_the_key_for_an_epoch(epoch, key):
+    """The clock of a peer may be ahead of ours: it then has no key of our epoch, and its first will do."""
+    assert GOOD.key_for(epoch) == key
+
+
+def test_without_keys_there_is_none_for_any_epoch():
+    enrolled = sign_descriptor(KEY, "alice", ("192.0.2.1:9101",))
+    assert enrolled.mix_keys == ()
+    assert enrolled.key_for(0) is None
+    assert decode_descriptor(enrolled.signed) == enrolled
+
+
+def test_numbers_that_do_not_fit_the_wire_are_no_silent_change():
+    for mix_keys, version in ((((-1, MIX),), 1), (((2**64, MIX),), 1), ((), -1), ((), 2**64)):
+        with pytest.raises((InvalidInputError, ValueError)):
+            sign_descriptor(KEY, "alice", ("192.0.2.1:9101",), mix_keys, version)

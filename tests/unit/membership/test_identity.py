@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peerd.errors import ConflictError, InvalidInputError, NotFoundError
-from peerd.membership import Identity
+from peerd.membership import Identity, decode_descriptor
 from peerd.membership.identity import MAX_BYTES, verify_request
 
 
@@ -20,7 +20,6 @@ def test_it_comes_back_from_disk(identity, tmp_path):
     again = Identity.load(tmp_path / "alice")
     assert again.peer_id == identity.peer_id
     assert again.name == "alice"
-    assert again.mix_private == identity.mix_private
     assert again.link_public() == identity.link_public()
     assert again.descriptor == identity.descriptor
 
@@ -41,7 +40,7 @@ def test_keys_are_the_owners_alone_and_in_no_repr(identity, tmp_path, private_pa
 def test_two_identities_share_nothing(identity, tmp_path):
     other = Identity.create(tmp_path / "bob", "bob", "192.0.2.1:9102")
     assert other.peer_id != identity.peer_id
-    assert other.mix_private != identity.mix_private
+    assert other._identity.private_bytes_raw() != identity._identity.private_bytes_raw()
     assert other.link_public() != identity.link_public()
 
 
@@ -50,6 +49,23 @@ def test_keys_are_never_overwritten(identity, tmp_path):
     with pytest.raises(ConflictError, match="has keys already"):
         Identity.create(tmp_path / "alice", "alice", "192.0.2.1:9101")
     assert (tmp_path / "alice" / "identity.json").read_bytes() == before
+
+
+def test_there_is_no_mix_key_among_them(identity, tmp_path):
+    """Mix keys live for an epoch; an identity is forever, and kept in backups."""
+    assert identity.descriptor.mix_keys == ()
+    on_disk = json.loads((tmp_path / "alice" / "identity.json").read_bytes())
+    assert sorted(on_disk) == ["address", "identity", "link", "name"]
+
+
+def test_it_describes_itself_with_the_keys_of_the_day(identity):
+    keys = ((7, bytes([9]) + bytes(31)), (8, bytes([5]) + bytes(31)))
+    described = identity.describe(keys, 12)
+    assert (described.peer_id, described.name) == (identity.peer_id, "alice")
+    assert described.addresses == identity.descriptor.addresses
+    assert (described.mix_keys, described.version) == (keys, 12)
+    assert decode_descriptor(described.signed) == described
+    assert identity.descriptor.mix_keys == ()  # the enrolled one is as it was
 
 
 @pytest.mark.parametrize("name", ["", "Alice", "a b", "-a", "a" * 32, "ä", "a\n", "../a"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -94,3 +95,75 @@ def test_nothing_is_lost_early_or_out_of_order(arrivals: list[tuple[float, float
     assert sorted(item.token for _, item in out) == list(range(len(arrivals)))
     assert all(moment == item.arrived + item.delay for moment, item in out)
     assert [moment for moment, _ in out] == sorted(moment for moment, _ in out)
+
+
+def test_the_wait_is_exponential_when_the_senders_draw_it_so(make, relay) -> None:
+    """From push to departure, as the relay drives it, and not only as drawn."""
+    delays = random.Random(8)
+    arrivals = [(i * 0.003, make(draw_exponential(delays, 0.05))) for i in range(8000)]
+    waits = [moment - item.arrived for moment, item in relay(Exponential(1000), arrivals)]
+    early = [wait for (moment, _), wait in zip(arrivals, waits, strict=False) if moment < 23.0]
+    assert stats.kstest(early, stats.expon(scale=0.05).cdf).pvalue > 0.01
+
+
+def test_entropy_of_packets_that_leave_one_by_one(make) -> None:
+    mix = Exponential(10)
+    for delay in (1.0, 2.0, 3.0, 4.0):
+        mix.push(make(delay), 0.0)
+    assert mix.entropy_bits == 0.0
+    mix.due(1.0)
+    assert mix.entropy_bits == 2.0
+    mix.push(make(9.0), 1.5)  # h(3/4) + 3/4 * 2
+    assert mix.due(1.9) == []
+    assert mix.entropy_bits == 2.0
+    mix.due(2.0)
+    assert mix.entropy_bits == pytest.approx(2.3112781)
+    mix.due(4.0)  # two leave together: nobody came in between
+    assert mix.entropy_bits == pytest.approx(2.3112781)
+    mix.due(20.0)
+    mix.push(make(1.0), 20.0)  # the pool ran empty
+    mix.due(21.0)
+    assert mix.entropy_bits == 0.0
+
+
+def test_entropy_in_the_steady_state_is_that_of_an_exponential_age(poisson, relay) -> None:
+    """With 50 packets inside on average, the age of what leaves is exponential: log2(e * 50) bits."""
+    delays = random.Random(7)
+    mix = Exponential(10_000)
+    bits: list[float] = []
+    arrivals = poisson(1000.0, 40_000)
+    for moment, item in arrivals:
+        item.delay = draw_exponential(delays, 0.05)
+        relay(mix, [(moment, item)])
+        bits.append(mix.entropy_bits)
+    steady = bits[5000:]
+    assert sum(steady) / len(steady) == pytest.approx(math.log2(math.e * 50), abs=0.03)
+
+
+def test_packets_without_a_delay_are_not_mixed_and_mix_nobody(make) -> None:
+    mix = Exponential(100)
+    for _ in range(8):
+        mix.push(make(1.0), 0.0)
+    for _ in range(20):
+        mix.push(make(0.0), 0.5)
+    assert len(mix.due(0.5)) == 20
+    assert mix.entropy_bits == 0.0
+    for _ in range(8):
+        mix.push(make(0.0), 1.0)
+    assert len(mix.due(1.0)) == 16
+    assert mix.entropy_bits == pytest.approx(1.5)  # the mean: half of them had 3 bits, half none
+
+
+def test_adopted_packets_are_new_arrivals(make) -> None:
+    old = Exponential(100)
+    for _ in range(9):
+        old.push(make(1.0), 0.0)
+    old.push(make(0.5), 0.0)
+    old.due(0.5)
+    new = Exponential(100)
+    new.adopt(old.drain(0.7), 0.7)
+    new.due(1.0)
+    assert new.entropy_bits == pytest.approx(math.log2(9))
+    old.push(make(1.0), 5.0)  # drained, the old one starts afresh
+    old.due(6.0)
+    assert old.entropy_bits == 0.0

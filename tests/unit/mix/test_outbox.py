@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections import Counter
 
@@ -194,3 +195,55 @@ def test_nothing_is_lost_or_duplicated(size: int, steps: list[str | float], seed
     out += [item.token for item in mix.drain(now)]
     assert len(out) == len(set(out))
     assert set(out) == inside
+
+
+def test_entropy_counts_the_packets_in_the_box_not_dummies_and_not_the_queue(make, drive) -> None:
+    mix = outbox(8)
+    for _ in range(5):  # of 8 slots, 3 have dummies
+        mix.push(make(), 0.0)
+    drive(mix, 5.0)
+    assert mix.entropy_bits == pytest.approx(math.log2(5))
+    for _ in range(40):  # 8 in the box, 32 before it, whose order is kept
+        mix.push(make(), 5.0)
+    mix.due(mix.next_deadline() or 0.0)
+    assert mix.entropy_bits == pytest.approx(3.0)
+    mix.due(mix.next_deadline() or 0.0)  # one has come in from the queue: h(7/8) + 7/8 * 3
+    assert mix.entropy_bits == pytest.approx(0.5435644 + 2.625)
+
+
+@pytest.mark.parametrize("size", [2, 8, 16])
+def test_entropy_of_a_full_box_settles_at_that_of_a_geometric_wait(size: int, make, drive) -> None:
+    """A packet stays for a geometric number of ticks, with mean `size`: size * h(1 / size) bits, which
+    is more than log2(size) by less than log2(e)."""
+    mix = outbox(size, limit=10_000)
+    for _ in range(2000):
+        mix.push(make(), 0.0)
+    drive(mix, 5.0)
+    assert mix.entropy_bits == pytest.approx(size * stats.entropy([1 / size, 1 - 1 / size], base=2))
+    assert math.log2(size) < mix.entropy_bits < math.log2(size) + math.log2(math.e)
+
+
+def test_entropy_of_several_ticks_made_up_at_once_is_their_mean(make) -> None:
+    mix = outbox(8)
+    for _ in range(40):
+        mix.push(make(), 0.0)
+    assert len(mix.due(1.0)) == BURST
+    bits, expected = 3.0, [3.0]
+    for _ in range(BURST - 1):
+        bits = 3.0 - 7 / 8 * (math.log2(7) - bits)
+        expected.append(bits)
+    assert mix.entropy_bits == pytest.approx(sum(expected) / BURST)
+
+
+def test_entropy_is_that_of_the_last_real_packets_and_a_drained_box_starts_afresh(make, drive) -> None:
+    mix = outbox(8)
+    for _ in range(4):
+        mix.push(make(), 0.0)
+    assert drive(mix, 5.0)
+    assert mix.entropy_bits == pytest.approx(2.0)
+    for _ in range(6):
+        mix.push(make(), 5.0)
+    mix.drain(5.0)
+    mix.push(make(), 5.0)
+    drive(mix, 10.0)
+    assert mix.entropy_bits == 0.0

@@ -4,9 +4,30 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from peerd.observe import Metrics, Sample, Tally
+from peerd.status import EndToEnd, EpochStatus, LoopsMeasured, MixingMeasured
+
+
+def measured(**changes: Any) -> MixingMeasured:
+    """Of a mix node that has done nothing yet."""
+    quiet = MixingMeasured(
+        entropy_bits=0.0,
+        mixed=0,
+        end_to_end=[EndToEnd(hops=1, bits=0.0, of_bits=2.0)],
+        send_rate_per_second=0.0,
+        loop_rate_per_second=0.0,
+        drop_rate_per_second=0.0,
+        cover_forgone=0,
+        loops=LoopsMeasured(sent=0, returned=0, lost=0, loss=None, alarm=False),
+        epoch=EpochStatus(
+            epoch=0, ends_in_seconds=1.0, accepted=[0], replay_tags=0, replay_bytes=0,
+            replay_false_positive_rate=0.0,
+        ),
+    )  # fmt: skip
+    return msgspec.structs.replace(quiet, **changes)
 
 
 class FakeNode:
@@ -28,6 +49,8 @@ def sample() -> Callable[..., Sample]:
             version="1.2.3",
             strategy="exponential",
             hops=3,
+            alarms={"direct": False, "tracing": False, "blending": False},
+            mixing=measured(),
             bytes_sent=0,
             bytes_received=0,
             links_out=0,

@@ -10,7 +10,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from peerd.observe import Metrics, Neighbour, Sample, Tally
-from peerd.status import RoundResult
+from peerd.status import EndToEnd, EpochStatus, LoopsMeasured, MixingMeasured, RoundResult
 from peerd.types import DropReason, PacketKind
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -29,8 +29,26 @@ def value(series: Series, name: str, **labels: str) -> float:
     return series[name, frozenset(labels.items())]
 
 
+MEASURED = MixingMeasured(
+    entropy_bits=3.25,
+    mixed=77,
+    end_to_end=[EndToEnd(hops=1, bits=1.5, of_bits=2.0)],
+    send_rate_per_second=20.0,
+    loop_rate_per_second=2.0,
+    drop_rate_per_second=0.5,
+    cover_forgone=9,
+    loops=LoopsMeasured(sent=12, returned=8, lost=3, loss=0.25, alarm=True),
+    epoch=EpochStatus(
+        epoch=17, ends_in_seconds=1.0, accepted=[16, 17], replay_tags=123, replay_bytes=4567,
+        replay_false_positive_rate=1e-6,
+    ),
+)  # fmt: skip
+
+
 def full(sample: Callable[..., Sample]) -> Sample:
     return sample(
+        alarms={"direct": True, "tracing": False, "blending": True},
+        mixing=MEASURED,
         bytes_sent=8300,
         bytes_received=16600,
         links_out=5,
@@ -79,6 +97,20 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
         *(("peerd_process_resident_memory_bytes", {"process": p}) for p in ("daemon", "trainer")),
         ("peerd_trainer_up", {}),
         ("peerd_trainer_restarts_total", {}),
+        ("peerd_entropy_bits", {}),
+        *(
+            (f"peerd_entropy_at_departure_bits_{end}", {"strategy": strategy})
+            for strategy in ("exponential", "outbox", "threshold", "timed", "pool", "none")
+            for end in ("count", "sum")
+        ),
+        *(("peerd_cover_rate_per_second", {"slot": slot}) for slot in ("send", "loop", "drop")),
+        ("peerd_cover_forgone_total", {}),
+        *(("peerd_loops_total", {"outcome": outcome}) for outcome in ("returned", "lost")),
+        *(("peerd_alarm", {"alarm": alarm}) for alarm in ("direct", "tracing", "blending")),
+        ("peerd_epoch", {}),
+        ("peerd_replay_tags", {}),
+        ("peerd_replay_filter_bytes", {}),
+        ("peerd_replay_false_positive_ratio", {}),
     ]
     for name, labels in expected:
         assert value(series, name, **labels) == 0.0, (name, labels)
@@ -143,6 +175,36 @@ def test_the_sample_is_what_is_exposed(metrics: Metrics, node, sample) -> None:
     assert value(series, "peerd_neighbour_rtt_seconds", neighbour="bob") == 0.002
 
 
+def test_what_mixing_does_is_exposed(metrics: Metrics, tally: Tally, node, sample) -> None:
+    node.now = full(sample)
+    tally.mixed("exponential", 2.25, 3)
+    tally.mixed("exponential", 6.5, 1)
+    tally.mixed("pool", 0.0, 2)
+    series = scrape(metrics)
+    assert value(series, "peerd_entropy_bits") == 3.25
+    rates = [value(series, "peerd_cover_rate_per_second", slot=slot) for slot in ("send", "loop", "drop")]
+    assert rates == [20.0, 2.0, 0.5]
+    assert value(series, "peerd_cover_forgone_total") == 9
+    assert value(series, "peerd_loops_total", outcome="returned") == 8
+    assert value(series, "peerd_loops_total", outcome="lost") == 3
+    alarms = {a: value(series, "peerd_alarm", alarm=a) for a in ("direct", "tracing", "blending")}
+    assert alarms == {"direct": 1.0, "tracing": 0.0, "blending": 1.0}
+    assert value(series, "peerd_epoch") == 17
+    assert value(series, "peerd_replay_tags") == 123
+    assert value(series, "peerd_replay_filter_bytes") == 4567
+    assert value(series, "peerd_replay_false_positive_ratio") == 1e-6
+    name = "peerd_entropy_at_departure_bits"
+    for strategy, count, total, below in (
+        ("exponential", 4, 13.25, 3),
+        ("pool", 2, 0.0, 2),
+        ("none", 0, 0, 0),
+    ):
+        assert value(series, f"{name}_count", strategy=strategy) == count
+        assert value(series, f"{name}_sum", strategy=strategy) == pytest.approx(total)
+        assert value(series, f"{name}_bucket", strategy=strategy, le="2.5") == below
+        assert value(series, f"{name}_bucket", strategy=strategy, le="+Inf") == count
+
+
 def test_exactly_one_stage_is_on(metrics: Metrics, node, sample) -> None:
     for stage in ("idle", "starting", "training", "exchanging", "evaluating", "paused", "done"):
         node.now = sample(stage=stage)
@@ -195,7 +257,7 @@ def labels_of(metrics: Metrics) -> Iterator[str]:
 def test_no_label_can_name_a_peer_a_path_or_a_packet(metrics: Metrics, node, sample) -> None:
     allowed = {
         "direction", "kind", "reason", "state", "queue", "outcome", "le", "stage", "by", "model",
-        "process", "version", "strategy", "hops",
+        "process", "version", "strategy", "hops", "slot", "alarm",
     }  # fmt: skip
     node.now = full(sample)._replace(neighbours=())
     assert set(labels_of(metrics)) == allowed

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerd.observe import Histogram, Tally
-from peerd.observe.tally import RECENT_SAMPLES
+from peerd.observe.tally import ENTROPY_BUCKETS, ENTROPY_SMOOTHING, RECENT_SAMPLES
 from peerd.types import DropReason, PacketKind
 
 
@@ -74,3 +74,34 @@ def test_buckets_count_what_is_at_or_below_their_bound(values: list[float]) -> N
     for bound, count in rows[:-1]:
         assert count == sum(value <= float(bound) for value in values)
     assert histogram.total == pytest.approx(sum(values))
+
+
+def test_the_first_departure_sets_the_average_and_later_ones_move_it() -> None:
+    tally = Tally()
+    assert (tally.entropy_bits, tally.mixed_packets, tally.entropy) == (0.0, 0, {})
+    tally.mixed("pool", 4.0, 2)
+    assert (tally.entropy_bits, tally.mixed_packets) == (4.0, 2)
+    tally.mixed("pool", 0.0, 1)
+    assert tally.entropy_bits == pytest.approx(4.0 * (1 - ENTROPY_SMOOTHING))
+    for _ in range(20):
+        tally.mixed("timed", 1.0, 256)
+    assert tally.entropy_bits == pytest.approx(1.0, abs=1e-6)
+    assert {name: sum(h.counts) for name, h in tally.entropy.items()} == {"pool": 3, "timed": 20 * 256}
+    assert tally.entropy["pool"].bounds == ENTROPY_BUCKETS
+    assert tally.entropy["pool"].total == 8.0
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 30.0), st.integers(1, 300)), min_size=1, max_size=50))
+def test_the_average_stays_among_what_it_averages_however_departures_are_grouped(
+    groups: list[tuple[float, int]],
+) -> None:
+    together, one_by_one = Tally(), Tally()
+    for bits, count in groups:
+        together.mixed("exponential", bits, count)
+        for _ in range(count):
+            one_by_one.mixed("exponential", bits, 1)
+    bits = [b for b, _ in groups]
+    assert min(bits) - 1e-9 <= together.entropy_bits <= max(bits) + 1e-9
+    assert together.entropy_bits == pytest.approx(one_by_one.entropy_bits, abs=1e-6)
+    assert together.mixed_packets == one_by_one.mixed_packets == sum(count for _, count in groups)
+    assert together.entropy["exponential"].counts == one_by_one.entropy["exponential"].counts

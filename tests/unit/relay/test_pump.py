@@ -11,6 +11,7 @@ import uvloop
 from peerd.clock import monotonic
 from peerd.delivery import Received
 from peerd.relay import Pump
+from peerd.relay.pump import GO_ON_AT, HOLD_AT
 
 
 class Core:
@@ -24,7 +25,12 @@ class Core:
         self.error = None
         self.turned = asyncio.Event()
 
-    def arrived(self, packet):
+    @property
+    def inbox_depth(self):
+        return len(self.inbox)
+
+    def arrived(self, packet, now):
+        assert abs(now - monotonic()) < 5.0
         self.inbox.append(packet)
 
     def send(self, to, payload, tag):
@@ -124,3 +130,30 @@ async def test_a_stopped_pump_does_not_turn_again(pumping):
     pump.send(b"peer", b"payload", 1)
     await asyncio.sleep(0)
     assert len(core.turns) == turns
+
+
+async def test_links_are_held_while_packets_come_faster_than_turns_take_them():
+    """Once on at a high mark, once off at a low one, and not for every packet between them."""
+    core, held = Core(), []
+    pump = Pump(core, lambda events: None, lambda on: held.append((on, core.inbox_depth)))
+    task = asyncio.create_task(pump.run())
+    await core.turned.wait()
+    for _ in range(2):
+        for _ in range(HOLD_AT + 20):
+            pump.arrived(b"packet")
+        while core.inbox:
+            core.turned.clear()
+            await core.turned.wait()
+    task.cancel()
+    assert [on for on, _ in held] == [True, False, True, False]
+    assert all(depth >= HOLD_AT - 1 for on, depth in held if on)
+    assert all(depth <= GO_ON_AT for on, depth in held if not on)
+
+
+async def test_a_few_packets_hold_nothing(pumping):
+    core, pump, events, _ = pumping
+    for _ in range(HOLD_AT // 2):
+        pump.arrived(b"packet")
+    while len(events) < HOLD_AT // 2:
+        core.turned.clear()
+        await core.turned.wait()

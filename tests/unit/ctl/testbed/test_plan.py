@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ctl.testbed import Plan, peer_names
 from ctl.testbed.plan import ReservedPorts
-from peerd.config import LoggingConfig, MixingConfig, PeerdConfig
+from peerd.config import LoggingConfig, MixingConfig, NetworkConfig, PeerdConfig
 from peerd.errors import InvalidInputError
+from peerd.presets import PRESETS
 
 
 @given(st.integers(3, 256))
@@ -34,7 +35,7 @@ def test_a_plan_has_enough_peers_for_its_hops_or_is_refused(peers: int, hops: in
 def test_what_is_given_overrides_the_file_and_none_does_not() -> None:
     base = PeerdConfig(mixing=MixingConfig(strategy="outbox", hops=2), logging=LoggingConfig(level="debug"))
     plan = Plan.make(6, base, hops=4, strategy=None)
-    config = plan.peer_config("127.0.0.1:1", Path("/s.sock"))
+    config = plan.peer_config("127.0.0.1:1", Path("/s.sock"), Path("/t.jsonl"))
     assert (config.mixing.hops, config.mixing.strategy) == (4, "outbox")
     assert config.logging.level == "debug"
     assert config.link.listen == "127.0.0.1:1"
@@ -42,16 +43,44 @@ def test_what_is_given_overrides_the_file_and_none_does_not() -> None:
 
 
 def test_what_would_collide_is_each_peers_own() -> None:
-    from peerd.config import ControlConfig, MetricsConfig
+    from peerd.config import ControlConfig, MetricsConfig, TraceConfig
 
     base = PeerdConfig(
         state_dir="/shared",
         control=ControlConfig(listen="127.0.0.1:9"),
         metrics=MetricsConfig(listen="0.0.0.0:9100"),
+        trace=TraceConfig(file="/shared/trace.jsonl"),
     )
-    config = Plan.make(6, base).peer_config("127.0.0.1:1", Path("/s.sock"))
+    config = Plan.make(6, base).peer_config("127.0.0.1:1", Path("/s.sock"), Path("/t.jsonl"))
+    assert config.trace.file == "/t.jsonl"
     assert (config.state_dir, config.control.listen) == ("", "")
     assert config.metrics.listen == "127.0.0.1:0"
+
+
+def test_no_peer_is_traced_unless_the_configuration_says_so() -> None:
+    assert Plan.make(6).peer_config("127.0.0.1:1", Path("/s.sock"), Path("/t.jsonl")).trace.file == ""
+
+
+def test_a_preset_goes_over_the_file_and_single_fields_over_the_preset() -> None:
+    base = PeerdConfig(mixing=MixingConfig(strategy="outbox", hops=2, mean_delay_seconds=0.3, queue_limit=99))
+    plan = Plan.make(6, base, preset="strong", loop_rate_per_second=7.0, hops=None)
+    mixing, strong = plan.config.mixing, PRESETS["strong"]
+    assert (mixing.hops, mixing.queue_limit, mixing.loop_rate_per_second) == (2, 99, 7.0)
+    for name in ("strategy", "mean_delay_seconds", "send_rate_per_second"):
+        assert getattr(mixing, name) == strong[name]
+    assert Plan.make(6, base, preset=None).config == base
+    with pytest.raises(InvalidInputError, match=r"no such preset 'max'; allowed: fast, balanced, strong"):
+        Plan.make(6, preset="max")
+
+
+def test_the_grace_of_an_epoch_follows_it() -> None:
+    assert Plan.make(6).network == NetworkConfig(name="testbed")
+    short = Plan.make(6, epoch_seconds=10.0).network
+    assert (short.epoch_seconds, short.epoch_grace_seconds) == (10.0, 10.0)
+    long = Plan.make(6, epoch_seconds=7200.0).network
+    assert (long.epoch_seconds, long.epoch_grace_seconds) == (7200.0, 300.0)
+    with pytest.raises(InvalidInputError, match="network: epoch_seconds"):
+        Plan.make(6, epoch_seconds=0.1)
 
 
 def test_reserved_ports_are_taken_until_they_are_released() -> None:

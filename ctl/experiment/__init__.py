@@ -1,0 +1,8 @@
+"""`peerctl experiment attack`: how much anonymity is left against somebody who sees every link.
+
+    workload -> records -> Observation -> adversary -> posteriors -+-> scores -> report, CSV, plot
+                      \\-> Truth -> challenges -----------------------/
+
+The adversaries (`adversaries.py` and below) are given an `Observation`, what is public, and of their own
+nodes the truth. The whole `Truth` only reaches the scores.
+"""

@@ -1,0 +1,85 @@
+"""The same experiment with real daemons on this machine, whose link traces are switched on for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ctl.defaults import make_spec
+from ctl.demo.play import Script, play
+from ctl.experiment.kernels import Timing
+from ctl.experiment.observation import observe
+from ctl.experiment.workload import Watched
+from ctl.testbed import Plan, Testbed
+from ctl.watch import View
+from peerd.config import MixingConfig, PeerdConfig, TraceConfig
+from peerd.errors import NotFoundError, PeerdError
+from peerd.relay.trace import Came, Left, Opened, Record
+from peerd.types import PacketKind, PeerId
+
+TRACES = "trace"
+UNDRAWN = "0" * 32
+TIMING = Timing(processing=(3e-4, 3e-3, 3e-2), late=0.3)
+"""A busy process unwraps a packet milliseconds after it came; six on few processors take longer."""
+
+
+async def watch_daemons(
+    mixing: MixingConfig, peers: int, rounds: int, seed: int, folder: Path, patience: float, view: View
+) -> Watched:
+    """A short run of digits-cnn in `folder`, which is made and removed again."""
+    base = PeerdConfig(mixing=mixing, trace=TraceConfig(file=TRACES))
+    plan = Plan.make(peers, base)
+    spec = make_spec("digits-cnn", run_id=UNDRAWN, rounds=rounds, seed=seed)
+    testbed: Testbed | None = None
+    try:
+        await play(Script(plan, spec, folder, True, patience), view)
+        testbed = Testbed.load(folder)
+        testbed.down()  # closes the traces
+        records = list(read_traces(sorted((folder / TRACES).glob("*.jsonl"))))
+    finally:
+        if testbed is not None:
+            testbed.down()
+        shutil.rmtree(folder, ignore_errors=True)
+    ids = sorted({one.peer for one in records})
+    seen, truth = observe(records, ids)
+    return Watched(seen, truth, None, len(truth.challenges()), seen.ends_at)
+
+
+def read_traces(files: Sequence[Path]) -> Iterator[Record]:
+    """Of all peers. NotFoundError without any; a torn last line is left out, any other is a PeerdError."""
+    if not files:
+        raise NotFoundError("the daemons wrote no traces")
+    for file in files:
+        lines = file.read_bytes().split(b"\n")
+        for number, line in enumerate(lines):
+            if not line:
+                continue
+            try:
+                record = _record(msgspec.json.decode(line))
+            except (msgspec.DecodeError, KeyError, ValueError, TypeError):
+                if number == len(lines) - 1:  # torn: the daemon ended while it wrote
+                    break
+                raise PeerdError(f"{file}: line {number + 1} is no trace record") from None
+            if record is not None:
+                yield record
+
+
+def _record(line: dict[str, Any]) -> Record | None:
+    """None for events of another kind."""
+    event = line["event"]
+    if event not in ("left", "came", "opened"):
+        return None
+    at, peer, packet = float(line["at"]), _peer(line["peer"]), bytes.fromhex(line["packet"])
+    if event == "left":
+        return Left(at, peer, _peer(line["to"]), packet, PacketKind(line["kind"]))
+    if event == "came":
+        return Came(at, peer, packet)
+    return Opened(at, peer, packet, line["fate"], bytes.fromhex(line.get("next_packet", "")))
+
+
+def _peer(text: str) -> PeerId:
+    return PeerId(bytes.fromhex(text))

@@ -1,0 +1,170 @@
+"""The mix keys of a peer and what belongs to them on disk, through all epochs.
+
+DIR/mixkeys.json        0600   the private keys
+DIR/replay/EPOCH.log    0600   the replay tags of one key
+
+A key and its tags live and die together, and neither outlives the kernel (`store.mixkeys`). What may never
+happen is that a key is used without the tags of what it has unwrapped: a key whose log is missing or broken
+at a start is thrown away and a fresh one made in its place, and when the disk refuses a tag, the log is
+removed, so that this key ends with this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from peerd.errors import PeerdError
+from peerd.membership import Descriptor, Identity
+from peerd.sphinx import EpochKey, Epochs, Keyring, MixKey, ReplayFilter
+from peerd.store import MixKeyFile, ReplayLog, boot_id
+
+FOLDER = "replay"
+SUFFIX = ".log"
+
+
+class Rotation:
+    """`update` whenever the wall clock has reached `next_change`; `append` before packets move on."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        identity: Identity,
+        epochs: Epochs,
+        replay_capacity: int,
+        log: Any,
+    ) -> None:
+        self._folder = state_dir / FOLDER
+        self._file = MixKeyFile(state_dir, boot_id())
+        self._identity = identity
+        self._epochs = epochs
+        self._capacity = replay_capacity
+        self._log = log
+        self._logs: dict[int, ReplayLog] = {}
+        self._unsaved = False
+        self.keyring = Keyring()
+        self.epoch = 0
+        self.descriptor: Descriptor = identity.descriptor
+
+    def start(self, wall: float) -> None:
+        """Load what is on disk, throw away what cannot be trusted, make what is missing."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        loaded = self._file.load()
+        if loaded is None:
+            self._log.warning("mix keys were unreadable; fresh ones are made")
+            loaded = 0, {}
+        version, privates = loaded
+        for epoch, private in privates.items():
+            self._reload(epoch, private)
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            if path not in {self._path(key.epoch) for key in self.keyring}:
+                path.unlink(missing_ok=True)
+        # Wall time too: a peer whose mix keys were lost still announces a newer descriptor than before.
+        self._version = max(version, int(wall))
+        self.update(wall)
+
+    def update(self, wall: float) -> bool:
+        """Make, accept and destroy keys as the clock says. Whether there is a new descriptor."""
+        accepted = self._epochs.accepted(wall)
+        self.epoch = accepted[0]
+        keep = {*accepted, self.epoch + 1}
+        gone = [key.epoch for key in self.keyring if key.epoch not in keep]
+        for epoch in gone:
+            self._destroy(epoch)
+        fresh = [epoch for epoch in (self.epoch, self.epoch + 1) if epoch not in self.keyring]
+        for epoch in fresh:
+            self._make(epoch)
+        self.keyring.accept(accepted)
+        changed = self._describe(wall)
+        if gone or fresh or changed or self._unsaved:
+            self._save()
+        for epoch in gone:
+            try:
+                self._path(epoch).unlink(missing_ok=True)
+            except OSError as error:  # the key has gone: harmless, and the next start tries again
+                self._log.error("replay log of a past epoch not removed", error=str(error))
+        return changed
+
+    def next_change(self, wall: float) -> float:
+        """Unix time of the next `update`."""
+        return self._epochs.next_change(wall)
+
+    def epoch_ends(self, wall: float) -> float:
+        """Unix time of the next epoch."""
+        return self._epochs.begins(self._epochs.at(wall) + 1)
+
+    def append(self, epoch: int, tags: list[bytes]) -> None:
+        """Make tags durable. Where the disk refuses, the key will not outlive this process."""
+        log = self._logs.get(epoch)
+        if log is None:
+            return
+        try:
+            log.append(tags)
+        except OSError as error:
+            self._log.error(
+                "replay log not written; this epoch's mix key ends with this process", error=str(error)
+            )
+            self._drop_log(epoch)
+
+    def close(self) -> None:
+        for log in self._logs.values():
+            log.close()
+        self._logs.clear()
+
+    def _reload(self, epoch: int, private: bytes) -> None:
+        path, key = self._path(epoch), MixKey.from_private(private)
+        replay = ReplayFilter(self._capacity)
+        try:
+            log = ReplayLog.open(path, key.public)
+        except PeerdError as error:
+            self._log.warning("a mix key without its replay tags is thrown away", reason=str(error))
+            path.unlink(missing_ok=True)
+            return
+        for tag in log.tags():
+            replay.add(tag)
+        self._logs[epoch] = log
+        self.keyring.put(EpochKey(epoch, key, replay))
+
+    def _make(self, epoch: int) -> None:
+        key = MixKey.generate()
+        self.keyring.put(EpochKey(epoch, key, ReplayFilter(self._capacity)))
+        path = self._path(epoch)
+        try:
+            path.unlink(missing_ok=True)
+            self._logs[epoch] = ReplayLog.create(path, key.public)
+        except OSError as error:
+            self._log.error("no replay log; the mix key ends with this process", error=str(error))
+
+    def _destroy(self, epoch: int) -> None:
+        """The file goes after the key has gone from `mixkeys.json`: never a key without its tags."""
+        self.keyring.forget(epoch)
+        log = self._logs.pop(epoch, None)
+        if log is not None:
+            log.close()
+
+    def _drop_log(self, epoch: int) -> None:
+        log = self._logs.pop(epoch)
+        with contextlib.suppress(OSError):
+            log.close()
+        self._path(epoch).unlink(missing_ok=True)
+
+    def _describe(self, wall: float) -> bool:
+        keys = tuple((epoch, self.keyring[epoch].key.public) for epoch in (self.epoch, self.epoch + 1))
+        if keys == self.descriptor.mix_keys:
+            return False
+        self._version = max(self._version + 1, int(wall))
+        self.descriptor = self._identity.describe(keys, self._version)
+        return True
+
+    def _save(self) -> None:
+        try:
+            self._file.save(self._version, {key.epoch: key.key.private for key in self.keyring})
+            self._unsaved = False
+        except OSError as error:
+            if not self._unsaved:
+                self._log.error("mix keys not written; they end with this process", error=str(error))
+            self._unsaved = True
+
+    def _path(self, epoch: int) -> Path:
+        return self._folder / f"{epoch}{SUFFIX}"

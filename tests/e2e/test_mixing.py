@@ -1,0 +1,145 @@
+"""Mixing is changed in every way while a run goes on: nothing is lost, and all peers end with one model."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import urllib.request
+from typing import Any
+
+import pytest
+
+from ctl.client import Client
+from ctl.contexts import Contexts
+from peerd.pb import mixing_pb2
+
+FAST = {
+    "strategy": "exponential", "hops": 3, "direct": False, "mean_delay_seconds": 0.02,
+    "send_rate_per_second": 0.0, "loop_rate_per_second": 0.5, "drop_rate_per_second": 0.5,
+    "cover_budget_bytes_per_second": 0.0,
+}  # fmt: skip
+CHANGES: list[dict[str, Any]] = [
+    {"strategy": "outbox", "outbox_interval_seconds": 0.01, "outbox_jitter_seconds": 0.005},
+    {"strategy": "threshold", "threshold_size": 4, "threshold_patience_seconds": 0.2},
+    {"strategy": "timed", "timed_interval_seconds": 0.05},
+    {"strategy": "pool", "pool_interval_seconds": 0.05, "pool_minimum": 3, "pool_rate": 0.8},
+    {"strategy": "none"},
+    {"preset": "fast"},
+    {"preset": "balanced"},
+    {"preset": "strong"},
+    FAST,
+    *({"hops": hops} for hops in (1, 2, 4, 3)),
+    {"mean_delay_seconds": 0.0},
+    {"mean_delay_seconds": 0.1, "loop_rate_per_second": 0.0, "drop_rate_per_second": 0.0},
+    {"loop_rate_per_second": 10.0, "drop_rate_per_second": 10.0, "mean_delay_seconds": 0.02},
+    {"cover_budget_bytes_per_second": 50_000.0},
+    {"send_rate_per_second": 60.0, "cover_budget_bytes_per_second": 0.0},
+    {"send_rate_per_second": 40.0, "strategy": "pool"},
+    FAST,
+]
+ROUNDS = 36
+
+
+@pytest.mark.timeout(180)
+def test_a_run_outlives_every_change_of_mixing(testbed, programs, until) -> None:
+    testbed.up(6)
+    names = list(testbed.pids())
+    testbed.ask(
+        "--all", "run", "start", "--rounds", ROUNDS, "--epochs", "8",
+        "--quorum", "1", "--round-timeout", "60s",
+    )  # fmt: skip
+    until(lambda: testbed.ask("run", "show")["round"] >= 1, every=0.1)
+    seconds = asyncio.run(_change(testbed))
+    for change, (took, rounds) in seconds.items():
+        print(f"{took:5.1f} s, {rounds} rounds: {change}")
+
+    changed = testbed.ask("--all", "mix", "set", "--direct", "on")
+    assert {mixing["direct"] for mixing in changed.values()} == {True}
+    _check_direct_mode(testbed, names, programs)
+    asyncio.run(_train_without_a_mixnet(testbed))
+    assert {tuple(status["alarms"]) for status in testbed.ask("--all", "status").values()} == {()}
+
+    def all_finished() -> Any:
+        runs = testbed.ask("--all", "run", "show")
+        assert all(run["state"] in ("running", "finished") for run in runs.values()), runs
+        return runs if all(run["state"] == "finished" for run in runs.values()) else None
+
+    runs = until(all_finished, seconds=90)
+    for run in runs.values():
+        assert [result["round"] for result in run["results"]] == list(range(1, ROUNDS + 1))
+        assert {result["closed_by"] for result in run["results"]} == {"complete"}
+        assert sum(result["gave_up"] for result in run["results"]) == 0
+    assert len({run["model_digest"] for run in runs.values()}) == 1
+    assert runs[names[0]]["model_digest"]
+    statuses = testbed.ask("--all", "status")
+    for status in statuses.values():
+        traffic = status["traffic"]
+        print(
+            status["name"], traffic["dropped"], "resent", traffic["resent"], "own", traffic["packets"]["own"]
+        )
+        assert traffic["gave_up"] == 0
+    assert sum(status["traffic"]["packets"]["dummy"] for status in statuses.values()) > 0
+    measured = testbed.ask("mix", "show")["measured"]
+    assert measured["mixed"] > 1000
+
+
+def _clients(testbed) -> list[Client]:
+    return [Client(e, 20.0) for e in Contexts.load(testbed.folder / "contexts.toml").endpoints.values()]
+
+
+async def _change(testbed) -> dict[str, tuple[float, int]]:
+    """Make every change on all peers at once, and go on when a round has ended under it; then pause."""
+    clients = _clients(testbed)
+    took = {}
+    for change in CHANGES:
+        began = time.monotonic()
+        request = mixing_pb2.UpdateMixingRequest(**change)
+        answers = await asyncio.gather(*(client.update_mixing(request) for client in clients))
+        for field, value in change.items():
+            if field != "preset":
+                assert {getattr(answer, field) for answer in answers} == {value}
+        first = (await clients[0].run()).round
+        while (run := await clients[0].run()).round < first + 1:
+            assert run.state == "running", run
+            await asyncio.sleep(0.02)
+        took[str(change)] = (time.monotonic() - began, run.round - first)
+    for client in clients:
+        await client.pause_run()
+        await client.__aexit__(None, None, None)
+    return took
+
+
+async def _train_without_a_mixnet(testbed) -> None:
+    """Two rounds, then back to mixing, before the run is over."""
+    clients = _clients(testbed)
+    first = (await clients[0].run()).round
+    for client in clients:
+        await client.resume_run()
+    while (await clients[0].run()).round < first + 2:
+        await asyncio.sleep(0.02)
+    for client in clients:
+        await client.update_mixing(mixing_pb2.UpdateMixingRequest(direct=False))
+    for client in clients:
+        assert (await client.run()).state == "running", "all of that was while it went on"
+        await client.__aexit__(None, None, None)
+
+
+def _check_direct_mode(testbed, names: list[str], programs) -> None:
+    """Nobody can overlook it: status, metric and log."""
+    statuses = testbed.ask("--all", "status")
+    assert {name: status["alarms"] for name, status in statuses.items()} == {
+        name: ["direct"] for name in names
+    }
+    table = programs.ok("peerctl", "--testbed", testbed.folder, "--all", "status")
+    assert table.count("DIRECT") == len(names)
+    detail = programs.ok("peerctl", "--testbed", testbed.folder, "status")
+    assert "NO ANONYMITY" in detail
+    with urllib.request.urlopen(
+        f"http://{statuses[names[0]]['metrics_address']}/metrics", timeout=10
+    ) as answer:
+        metrics = answer.read().decode()
+    assert re.search(r'^peerd_alarm\{alarm="direct"\} 1\.0$', metrics, re.MULTILINE)
+    assert re.search(r'^peerd_mixing_info\{hops="0",strategy="exponential"\} 1\.0$', metrics, re.MULTILINE)
+    for name in names:
+        assert "DIRECT MODE" in (testbed.folder / "logs" / f"{name}.log").read_text()
