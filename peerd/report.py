@@ -111,8 +111,8 @@ class Report:
             end_to_end=[
                 EndToEnd(
                     hops=hops,
-                    # Not the recipient; and not the last mix node, which an observer sees.
-                    bits=end_to_end_bits(tally.entropy_bits, hops, max(others - 1, 1)),
+                    # Of the path, on which the sender never is, a recipient knows two mix nodes.
+                    bits=end_to_end_bits(tally.entropy_bits, hops, max(others - 2, 1)),
                     of_bits=math.log2(others),
                 )
                 for hops in range(1, self._state.network.max_hops + 1)

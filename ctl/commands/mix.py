@@ -47,8 +47,8 @@ def show_mixing(settings: Settings) -> int:
 
     "Entropy of a departure" is how many bits hide which packet went in of the one that comes out, at
     this mix node. "Sender hidden" is an estimate over a whole path: who of the living peers sent a
-    message that arrives, for somebody who watches every wire; it assumes that all mix alike and that
-    all send alike (see --send-rate).
+    message that arrives, for somebody who watches every wire and is its recipient; it assumes that all
+    mix alike and that all send alike (see --send-rate).
 
     \b
     Examples:

@@ -95,11 +95,13 @@ class Tracing:
             part = slice(start, start + AT_A_TIME)
             first = self._network.answers(last[part])
             told = np.flatnonzero(answer[part] != NOWHERE)
+            via = np.where(answer[part] == NOWHERE, NOWHERE, self._seen.dst[answer[part]])
             if len(told):
                 first.weights[told] = 0.0
                 first.weights[told, answer[part][told]] = 1.0
                 first.span = slice(0, self._seen.cells)
-            found[part] = self._network.recipients(first, self._seen.dst[last[part]], self._setting.hops)
+            recipients = self._seen.dst[last[part]]
+            found[part] = self._network.recipients(first, recipients, via, self._setting.hops)
         possible = self._candidates(last)
         return normalised(self.backward(last) * normalised(found, possible), possible)
 
@@ -120,9 +122,7 @@ class Tracing:
         ends = None if turns else (self._seen.dst[leaving], self._seen.src[entering])
         mixing, timing = self._setting.mixing, self._setting.timing
         cover = mixing.loop_rate_per_second
-        if (
-            not mixing.send_rate_per_second
-        ):  # else drops take the place of messages: they cannot be told apart
+        if not mixing.send_rate_per_second:  # else drops take the place of messages, and look like them
             cover += mixing.drop_rate_per_second
         shares: tuple[float, ...] = ()
         for left in reversed(range(LEARNING)):

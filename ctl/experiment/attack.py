@@ -15,7 +15,7 @@ import numpy as np
 from ctl.experiment.adversaries import Setting, Tracing, candidates, normalised
 from ctl.experiment.counting import counting, echo
 from ctl.experiment.kernels import Timing
-from ctl.experiment.observation import CorruptView, Floats, Ints, Observation
+from ctl.experiment.observation import NOWHERE, CorruptView, Floats, Ints, Observation
 from ctl.experiment.scores import linked, score
 from ctl.experiment.workload import Watched
 from peerd.config import MixingConfig
@@ -58,9 +58,10 @@ def run_row(mixing: MixingConfig, watched: Watched, attack: Attack) -> dict[str,
         raise InvalidInputError("no fragment was delivered while watched: nothing to guess; more --rounds")
     sender, recipient = truth.sender[last], seen.dst[last]
     setting = Setting(mixing, attack.timing, watched.messages)
+    answer = truth.answer[last]  # its own acknowledgements a recipient knows
     tracing = Tracing(seen, setting)
     alone = tracing.backward(last)
-    both = tracing.both_ways(last, truth.answer[last])  # its own acknowledgements a recipient knows
+    both = tracing.both_ways(last, answer)
     simple = score(counting(seen, setting, last), sender).data()
     returns = score(echo(seen, setting, last), sender).data()
     latency = seen.arrived_at[last] - seen.sent_at[truth.origin[last]]
@@ -71,14 +72,16 @@ def run_row(mixing: MixingConfig, watched: Watched, attack: Attack) -> dict[str,
     return {
         **traced,
         "strongest": {"adversary": best, "guess_rate": tried[best]["guess_rate"]},
-        "meter_bits": None if meter is None else end_to_end_bits(meter, hops, attack.peers - 2),
+        "meter_bits": None if meter is None else end_to_end_bits(meter, hops, unexcluded(attack.peers, hops)),
         "meter_bits_per_hop": meter,
         "message_only": one_way,
         "counting": simple,
         "echo": returns,
         "corrupt": _corrupt(watched, setting, attack, last),
         "linked": linked(both, sender, recipient, attack.seed),
-        "linked_exclusion": linked(exclusion(seen, last, hops), sender, recipient, attack.seed),
+        "linked_exclusion": linked(
+            exclusion(seen, last, truth.answer[last], hops), sender, recipient, attack.seed
+        ),
         "latency_median_seconds": float(np.median(latency)),
         "cells": seen.cells,
         "cells_per_peer_second": seen.cells / attack.peers / max(watched.seconds, 1e-9),
@@ -86,11 +89,20 @@ def run_row(mixing: MixingConfig, watched: Watched, attack: Attack) -> dict[str,
     }
 
 
-def exclusion(seen: Observation, last: Ints, hops: int) -> Floats:
-    """Posteriors (n, peers) of who looks at no clock: neither recipient nor last mix node is the sender."""
+def unexcluded(peers: int, hops: int) -> int:
+    """Senders among whom a message can hide at best: not the recipient, and of what a recipient sees not
+    the last mix node of the message, nor the first of its acknowledgement."""
+    return max(peers - (3 if hops else 1), 1)
+
+
+def exclusion(seen: Observation, last: Ints, answer: Ints, hops: int) -> Floats:
+    """Posteriors (n, peers) of who looks at no clock: the sender is neither the recipient nor on the path,
+    of which a recipient knows the last mix node there and the first back. `answer` as in `both_ways`."""
     possible = candidates(seen, last)
     if hops:
         possible[np.arange(len(last)), seen.src[last]] = 0.0
+        told = np.flatnonzero(answer != NOWHERE)
+        possible[told, seen.dst[answer[told]]] = 0.0
     return normalised(possible, candidates(seen, last))
 
 

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 
 from ctl import render
 from ctl.experiment.adversaries import FLOOR
+from ctl.experiment.attack import unexcluded
 from ctl.text import number_of, seconds
 
 APART_BITS = 0.3
@@ -52,7 +53,7 @@ def whole(frame: Frame, rows: Mapping[str, Mapping[str, Any]], wall_seconds: flo
         "peers": frame.peers,
         "chance": 1.0 / (frame.peers - 1),
         "ideal_bits": math.log2(frame.peers - 1),
-        "reachable_bits": math.log2(max(frame.peers - 2, 1)),
+        "reachable_bits": math.log2(unexcluded(frame.peers, frame.hops)),
         "hops": frame.hops,
         "rounds": frame.rounds,
         "fragments": frame.fragments,
@@ -67,9 +68,10 @@ def whole(frame: Frame, rows: Mapping[str, Mapping[str, Any]], wall_seconds: flo
 
 def _notes(frame: Frame, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     notes = [
-        "the sender is never its own last mix node, which is seen: no mixing is worth more than "
-        f"log2(peers - 2) = {math.log2(max(frame.peers - 2, 1)):.2f} bits, and many linked messages name "
-        f"their sender by exclusion alone{_excluded(rows)}"
+        "a sender is never on its own path, of which a recipient sees the last mix node there and the first "
+        "back: no mixing is worth more than log2(peers - 3) = "
+        f"{math.log2(unexcluded(frame.peers, frame.hops)):.2f} bits, and many linked messages name their "
+        f"sender by exclusion alone{_excluded(rows)}"
     ]
     apart = [
         name

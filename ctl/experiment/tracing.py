@@ -73,12 +73,14 @@ class Network:
             result[start : start + AT_A_TIME] = self._by_peer(packets, self._message, self._seen.src)
         return result
 
-    def recipients(self, first: Followed, src: Ints, hops: int) -> Floats:
-        """(n, peers): likelihood of each recipient for packets that `src` (n,) sent as the cells `first`."""
+    def recipients(self, first: Followed, src: Ints, via: Ints, hops: int) -> Floats:
+        """(n, peers): likelihood of each recipient for packets that `src` (n,) sent as the cells `first`;
+        `via` (n,) is their first mix node, which is passed once, where it is known, else NOWHERE."""
         packets = first
         for _ in range(hops):
             packets = self._step(packets, forward=True)
-            self._forbid(packets, self._seen.dst, src)
+            for peers in (src, via):
+                self._forbid(packets, self._seen.dst, peers)
         return self._by_peer(packets, self._ended, self._seen.dst)
 
     def answers(self, last: Ints) -> Followed:

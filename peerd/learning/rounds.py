@@ -222,15 +222,6 @@ class Rounds:
         self._gave_up = 0
         return self._enter(Stage.TRAINING, now)
 
-    def retrain(self, now: float) -> list[Action]:
-        """The trainer died and is there again: ask once more for what it was doing."""
-        match self._stage:
-            case Stage.TRAINING:
-                return [StartTraining(self._round, self.model)]
-            case Stage.EVALUATING:
-                return [Evaluate(self._round, self.model)]
-        return []
-
     # -- the network's events -------------------------------------------------
 
     def fragment(self, fragment: Fragment, now: float) -> list[Action]:

@@ -381,24 +381,6 @@ def test_answers_that_nobody_waits_for_change_nothing(make_rounds: MakeRounds) -
     np.testing.assert_array_equal(closed.vector, OWN)
 
 
-def test_retrain_repeats_what_the_dead_trainer_was_asked(
-    make_rounds: MakeRounds, make_fragment: MakeFragment
-) -> None:
-    rounds = make_rounds()
-    (again,) = rounds.retrain(1.0)
-    assert isinstance(again, StartTraining) and again.round == 1
-    train(rounds, now=2.0)
-    assert rounds.retrain(3.0) == []
-    feed_all(rounds, make_fragment, 2, now=4.0)
-    (evaluate,) = rounds.retrain(5.0)
-    assert isinstance(evaluate, Evaluate)
-    np.testing.assert_array_equal(evaluate.vector, rounds.model)
-    rounds.evaluated(0.9, 10, now=6.0)
-    (again,) = rounds.retrain(7.0)
-    assert isinstance(again, StartTraining) and again.round == 2
-    np.testing.assert_array_equal(again.vector, rounds.model)
-
-
 def test_give_ups_are_counted_with_their_round(make_rounds: MakeRounds, make_fragment: MakeFragment) -> None:
     rounds = make_rounds()
     train(rounds, now=1.0)

@@ -136,13 +136,6 @@ class RunOfOnePeer(RuleBasedStateMachine):
         else:
             self.do(self.rounds.evaluated(0.5, 10, self.now))
 
-    @precondition(lambda self: self.asked is not None)
-    @rule()
-    def the_trainer_died(self) -> None:
-        before, self.asked = self.asked, None
-        self.do(self.rounds.retrain(self.now))
-        assert type(self.asked) is type(before)
-
     @rule(seconds=st.floats(0.0, 30.0))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds

@@ -16,7 +16,7 @@ from ctl.experiment.attack import exclusion
 from ctl.experiment.counting import counting, echo
 from ctl.experiment.kernels import Timing, flushes, make_kernel
 from ctl.experiment.matching import match
-from ctl.experiment.observation import CorruptView, Observation
+from ctl.experiment.observation import NOWHERE, CorruptView, Observation
 from ctl.experiment.scores import score
 from peerd.config import MixingConfig
 
@@ -202,13 +202,17 @@ def test_posteriors_sum_to_one_and_spare_the_recipient(peers: int, count: int, s
     assert (others >= FLOOR / peers * 0.99).all()
 
 
-def test_exclusion_knows_the_last_mix_node() -> None:
-    seen = Observation(5, np.zeros(1), np.ones(1), np.array([1]), np.array([0]))
-    posterior = exclusion(seen, np.array([0]), hops=3)[0]
+def test_exclusion_knows_the_mix_nodes_next_to_the_recipient() -> None:
+    seen = Observation(5, np.array([0.0, 1.5]), np.array([1.0, 2.0]), np.array([1, 0]), np.array([0, 4]))
+    last, silent, told = np.array([0]), np.array([NOWHERE]), np.array([1])
+    posterior = exclusion(seen, last, told, hops=3)[0]
+    assert posterior[[1, 4]] == pytest.approx(np.full(2, FLOOR / 4))
+    assert posterior[[2, 3]] == pytest.approx(np.full(2, (1 - FLOOR) / 2 + FLOOR / 4))
+    posterior = exclusion(seen, last, silent, hops=3)[0]
     assert posterior[0] == 0.0
     assert posterior[1] == pytest.approx(FLOOR / 4)
     assert posterior[2:] == pytest.approx(np.full(3, (1 - FLOOR) / 3 + FLOOR / 4))
-    assert exclusion(seen, np.array([0]), hops=0)[0][1] == pytest.approx(0.25)
+    assert exclusion(seen, last, told, hops=0)[0][1] == pytest.approx(0.25)
 
 
 def test_flushes_are_what_leaves_together() -> None:
