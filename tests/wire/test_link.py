@@ -442,7 +442,10 @@ async def test_full_queues_and_unknown_peers_are_reasons(links):
 
 
 async def test_what_waited_in_the_queue_is_sent_in_order(links):
-    alice, bob = await links("alice", "bob", packet_bytes=8000)
+    alice, bob = await links("alice", "bob", packet_bytes=8000, run=False)
+    alice.config = msgspec.structs.replace(alice.config, queue_cells=4096)
+    for peer in (alice, bob):
+        await peer.start(peer.addresses)
     await alice.until(up(alice, bob))
     sent = [n.to_bytes(4, "big") * 2000 for n in range(3000)]  # 24 MB: more than buffers hold
     for packet in sent:
@@ -455,7 +458,7 @@ async def test_what_waited_in_the_queue_is_sent_in_order(links):
 async def test_who_is_held_reads_no_more_and_loses_nothing(links):
     alice, bob = await links("alice", "bob", packet_bytes=8000, run=False)
     for peer in (alice, bob):
-        peer.config = msgspec.structs.replace(peer.config, dead_after_seconds=30.0)
+        peer.config = msgspec.structs.replace(peer.config, dead_after_seconds=30.0, queue_cells=4096)
         await peer.start(peer.addresses)
     await alice.until(up(alice, bob))
     sent = [n.to_bytes(4, "big") * 2000 for n in range(3000)]
