@@ -46,11 +46,15 @@ async def together(*works: Coroutine[Any, Any, T]) -> list[T]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]
     except BaseExceptionGroup as failures:
-        first: BaseException = failures
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+        raise first(failures) from None
     return [task.result() for task in tasks]
+
+
+def first(failures: BaseException) -> BaseException:
+    """Of a group of groups: the failure that came first, itself."""
+    while isinstance(failures, BaseExceptionGroup):
+        failures = failures.exceptions[0]
+    return failures
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from statistics import fmean
 from rich.table import Table
 
 from ctl.render import fitting, table
-from ctl.text import one_line, seconds
+from ctl.text import number_of, one_line, seconds
 from peerd.pb import node_pb2, runs_pb2
 from peerd.types import PacketKind
 
@@ -16,6 +16,8 @@ COLUMNS = ("Peer", "Round#", "Stage", "Fragments#", "Accuracy#", "Local#", "Sent
            "Cover#")  # fmt: skip
 COVER = (PacketKind.LOOP, PacketKind.DROP, PacketKind.DUMMY)
 ENDED = frozenset({"finished", "stopped", "failed"})
+BEHIND = 2
+"""Rounds after which a peer that is behind does not hold up the lines of the others."""
 
 
 class Board:
@@ -26,11 +28,12 @@ class Board:
         self._nodes: dict[str, node_pb2.NodeStatus] = {}
         self._told_round = 0
         self._told_state: dict[str, str] = {}
+        self._listens: set[str] = set()
 
     def update_run(self, name: str, status: runs_pb2.RunStatus) -> list[str]:
         """Take a peer's status in; the lines that it gives rise to."""
         self.runs[name] = status
-        return [*self._state_lines(name, status), *self._round_lines()]
+        return [*self._state_lines(name, status), *self._listening_lines(name, status), *self._round_lines()]
 
     def lose(self, name: str) -> None:
         """A peer that is not heard any more does not hold up the lines of the others."""
@@ -49,13 +52,24 @@ class Board:
         elif status.state in ("paused", "stopped") or before == "paused":
             yield f"{name}: {status.state}"
 
+    def _listening_lines(self, name: str, status: runs_pb2.RunStatus) -> Iterator[str]:
+        """Who joins late, or was away, and when it contributes."""
+        if status.stage == "listening" and name not in self._listens:
+            self._listens.add(name)
+            yield f"{name}: listens in round {status.round}"
+        elif status.stage != "listening" and name in self._listens:
+            self._listens.remove(name)
+            if status.contributes_from:
+                yield f"{name}: contributes from round {status.contributes_from}"
+
     def _round_lines(self) -> Iterator[str]:
-        """A line for every round that all peers have closed and that has not had one."""
+        """A line for every round that all peers have closed, or left behind, and that has not had one."""
         statuses = [status for status in self.runs.values() if status is not None]
         if not statuses or len(statuses) < len(self.runs):
             return
         rounds = statuses[0].spec.rounds
-        closed = min(max((result.round for result in evaluated(status)), default=0) for status in statuses)
+        reached = [max((result.round for result in evaluated(status)), default=0) for status in statuses]
+        closed = max(min(reached), max(reached) - BEHIND)
         while self._told_round < closed:
             self._told_round += 1
             results = results_of(statuses, self._told_round)
@@ -85,7 +99,7 @@ class Board:
             status.stage if status.state == "running" else status.state,
             f"{status.fragments_received}/{status.fragments_expected}",
             f"{last.accuracy:.3f}" if last else "",
-            f"{last.accuracy_local:.3f}" if last else "",
+            f"{last.accuracy_local:.3f}" if last and not last.listened else "",
             *mixing,
         )
 
@@ -106,44 +120,70 @@ def results_of(statuses: Iterable[runs_pb2.RunStatus], number: int) -> list[runs
 
 
 def round_line(results: list[runs_pb2.RoundResult]) -> str:
-    """Accuracy and time of one round, means over all peers."""
+    """Accuracy and time of one round, means over all peers; those of training over those that trained."""
     accuracy = [result.accuracy for result in results]
     text = f"accuracy {fmean(accuracy):.3f}"
     if len(results) > 1:
         text += f" ({min(accuracy):.3f} to {max(accuracy):.3f})"
-    text += (
-        f", local {fmean(r.accuracy_local for r in results):.3f}"
-        f", training {seconds(fmean(r.train_seconds for r in results))}"
-        f", exchange {seconds(fmean(r.exchange_seconds for r in results))}"
-    )
+    trained = _trained(results)
+    if trained:
+        text += f", local {fmean(r.accuracy_local for r in trained):.3f}"
+        text += f", training {seconds(fmean(r.train_seconds for r in trained))}"
+    text += f", exchange {seconds(fmean(r.exchange_seconds for r in results))}, cohort {cohort(results)}"
     unusual = sorted({r.closed_by for r in results} - {"complete", ""})
-    lost = sum(r.gave_up for r in results)
+    listened, lost = len(results) - len(trained), sum(r.gave_up for r in results)
     if unusual:
         text += f", closed by {' and '.join(unusual)}"
-    return text + (f", gave up {lost} fragments" if lost else "")
+    if listened:
+        text += f", {listened} listened"
+    return text + (f", gave up {number_of(lost, 'fragment')}" if lost else "")
+
+
+def cohort(results: Iterable[runs_pb2.RoundResult]) -> str:
+    """How many contributed, oneself included; peers may see it differently."""
+    sizes = sorted({result.cohort for result in results})
+    return f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
 
 
 def round_rows(statuses: list[runs_pb2.RunStatus]) -> Iterator[tuple[object, ...]]:
     """Rows of ROUND_COLUMNS for every round that any peer has closed."""
     for number in sorted({result.round for status in statuses for result in evaluated(status)}):
         results = results_of(statuses, number)
+        trained = _trained(results)
         accuracy = [result.accuracy for result in results]
         yield (
             number,
             f"{fmean(accuracy):.4f}",
             f"{min(accuracy):.4f}",
             f"{max(accuracy):.4f}",
-            f"{fmean(r.accuracy_local for r in results):.4f}",
-            seconds(fmean(r.train_seconds for r in results)),
+            f"{fmean(r.accuracy_local for r in trained):.4f}" if trained else "",
+            seconds(fmean(r.train_seconds for r in trained)) if trained else "",
             seconds(fmean(r.exchange_seconds for r in results)),
             seconds(fmean(r.round_seconds for r in results)),
+            cohort(results),
+            len(results) - len(trained),
+            sum(r.stale_fragments for r in results),
             "/".join(sorted({r.closed_by for r in results})),
         )
 
 
+def _trained(results: list[runs_pb2.RoundResult]) -> list[runs_pb2.RoundResult]:
+    return [result for result in results if not result.listened]
+
+
 ROUND_COLUMNS = ("Round#", "Accuracy#", "min#", "max#", "Local#", "Training#", "Exchange#", "Whole#",
-                 "Closed by")  # fmt: skip
+                 "Cohort#", "Listened#", "Stale#", "Closed by")  # fmt: skip
+SPARE = ("Local#", "Training#", "Whole#", "min#", "max#")
+RARE = ("Listened#", "Stale#")
+"""Left out where nobody has."""
 
 
 def rounds_table(statuses: list[runs_pb2.RunStatus], title: str | None = None) -> Table:
-    return fitting(ROUND_COLUMNS, round_rows(statuses), ("Local#", "Training#"), title)
+    rows = list(round_rows(statuses))
+    places = [
+        place
+        for place, column in enumerate(ROUND_COLUMNS)
+        if column not in RARE or any(row[place] for row in rows)
+    ]
+    columns = [ROUND_COLUMNS[place] for place in places]
+    return fitting(columns, ([row[place] for place in places] for row in rows), SPARE, title)

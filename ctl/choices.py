@@ -8,9 +8,10 @@ import click
 
 from peerd.config import StrategyName
 from peerd.presets import PRESETS
-from peerd.types import PartitionName
+from peerd.types import PartitionName, StaleRule
 
 STRATEGY = click.Choice(get_args(StrategyName))
 PRESET = click.Choice(list(PRESETS))
 PARTITION = click.Choice(get_args(PartitionName))
+STALE = click.Choice(get_args(StaleRule))
 HOPS = click.IntRange(min=1)

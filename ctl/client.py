@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,6 +41,10 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 MAX_PEM_BYTES = 1 << 20
+DRAIN_MARGIN = 30.0
+"""Seconds beyond a drain's own timeout after which a peer that says nothing is lost."""
+PIECE_BYTES = 1 << 20
+"""gRPC takes messages of at most 4 MiB."""
 _ERRORS: dict[grpc.StatusCode, type[PeerdError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidInputError,
     grpc.StatusCode.OUT_OF_RANGE: InvalidInputError,
@@ -60,7 +64,7 @@ class Client:
     """`async with Client(endpoint, timeout) as client: await client.status()`.
 
     Every call raises the errors of `peerd.errors`, each naming the endpoint. `timeout` is in seconds
-    and bounds each call, but not `watch_run`.
+    and bounds each call, but not `watch_run`, `drain`, and `events` that are followed.
     """
 
     def __init__(self, endpoint: Endpoint, timeout: float) -> None:
@@ -107,11 +111,37 @@ class Client:
         answer: mixing_pb2.MixingConfig = await self._call(self._mixing.Update, request)
         return answer
 
-    async def start_run(self, spec: runs_pb2.RunSpec) -> runs_pb2.RunStatus:
-        return await self._run(self._runs.Start, runs_pb2.StartRunRequest(spec=spec))
+    async def publish(self, records: list[bytes]) -> int:
+        """How many of these signed records are news to the peer. They go in pieces that gRPC takes."""
+        accepted = 0
+        for piece in _pieces(records):
+            answer = await self._call(self._peers.Publish, peers_pb2.PublishRequest(records=piece))
+            accepted += answer.accepted
+        return accepted
 
-    async def stop_run(self) -> runs_pb2.RunStatus:
-        return await self._run(self._runs.Stop, runs_pb2.StopRunRequest())
+    async def invite(self, name: str, expires_in_seconds: float) -> peers_pb2.InviteResponse:
+        """A token with which a newcomer joins by this peer; `name` binds it, empty does not."""
+        request = peers_pb2.InviteRequest(name=name, expires_in_seconds=expires_in_seconds)
+        answer: peers_pb2.InviteResponse = await self._call(self._peers.Invite, request)
+        return answer
+
+    def drain(self, timeout: float, stay: bool) -> AsyncIterator[node_pb2.DrainProgress]:
+        """How the peer takes its leave, step by step; the last says `drained`, or `timeout` after so many
+        seconds."""
+        request = node_pb2.DrainRequest(timeout_seconds=timeout, stay=stay)
+        return self._stream(self._node.Drain, request, timeout + DRAIN_MARGIN)
+
+    def events(self, follow: bool, last: int) -> AsyncIterator[node_pb2.Event]:
+        """The latest so many, oldest first, 0 for all that are remembered; then, to follow, what comes."""
+        request = node_pb2.WatchEventsRequest(follow=follow, last=last)
+        return self._stream(self._node.WatchEvents, request, None if follow else self._timeout)
+
+    async def start_run(self, spec: runs_pb2.RunSpec, notice: bytes = b"") -> runs_pb2.RunStatus:
+        """`notice`: an operator's encoded SignedRun, by which the peer tells all others."""
+        return await self._run(self._runs.Start, runs_pb2.StartRunRequest(spec=spec, notice=notice))
+
+    async def stop_run(self, notice: bytes = b"") -> runs_pb2.RunStatus:
+        return await self._run(self._runs.Stop, runs_pb2.StopRunRequest(notice=notice))
 
     async def pause_run(self) -> runs_pb2.RunStatus:
         return await self._run(self._runs.Pause, runs_pb2.PauseRunRequest())
@@ -122,16 +152,9 @@ class Client:
     async def run(self) -> runs_pb2.RunStatus:
         return await self._run(self._runs.Get, runs_pb2.GetRunRequest())
 
-    async def watch_run(self) -> AsyncIterator[runs_pb2.RunStatus]:
+    def watch_run(self) -> AsyncIterator[runs_pb2.RunStatus]:
         """The run's status at every change, until the run has ended."""
-        call = self._runs.Watch(runs_pb2.WatchRunRequest())
-        try:
-            async for status in call:
-                yield status
-        except grpc.aio.AioRpcError as error:
-            raise translate(error, self.endpoint) from None
-        finally:
-            call.cancel()
+        return self._stream(self._runs.Watch, runs_pb2.WatchRunRequest())
 
     async def serving(self) -> bool:
         """What the health service says of the daemon as a whole; False while nobody answers."""
@@ -161,11 +184,35 @@ class Client:
         answer: runs_pb2.RunStatus = await self._call(method, request)
         return answer
 
+    async def _stream(self, method: Any, request: Any, patience: float | None = None) -> AsyncIterator[Any]:
+        call = method(request, timeout=patience)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise translate(error, self.endpoint) from None
+        finally:
+            call.cancel()
+
     async def _call(self, method: Any, request: Any) -> Any:
         try:
             return await method(request, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
             raise translate(error, self.endpoint) from None
+
+
+def _pieces(records: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """In order, at least one record each, and small enough for one message."""
+    piece: list[bytes] = []
+    size = 0
+    for record in records:
+        if piece and size + len(record) > PIECE_BYTES:
+            yield piece
+            piece, size = [], 0
+        piece.append(record)
+        size += len(record)
+    if piece:
+        yield piece
 
 
 def _channel(endpoint: Endpoint) -> grpc.aio.Channel:

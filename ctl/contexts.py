@@ -1,6 +1,7 @@
 """Named endpoints: where the control APIs of the peers are, and with which certificate to ask.
 
     current = "alice"                      # used when a command names none
+    operator = "ops.pem"                   # signs what is told to the whole network; NAME.key beside it
 
     [endpoints.alice]
     address = "unix:/var/lib/peerd/control.sock"
@@ -76,6 +77,7 @@ Name = Annotated[str, msgspec.Meta(pattern=NAME)]
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     current: str = ""
+    operator: str = ""
     endpoints: dict[Name, _Entry] = {}
 
 
@@ -86,6 +88,8 @@ class Contexts:
     path: Path
     current: str = ""
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    operator: Path | None = None
+    """The certificate of the operator who announces runs, where an endpoint has none of its own."""
 
     @classmethod
     def load(cls, path: Path) -> Contexts:
@@ -115,7 +119,8 @@ class Contexts:
         }
         if file.current and file.current not in endpoints:
             raise InvalidInputError(f"{path}: current: there is no endpoint {file.current!r}")
-        return cls(path, file.current, endpoints)
+        operator = absolute(file.operator, path.parent, f"{path}: operator") if file.operator else None
+        return cls(path, file.current, endpoints, operator)
 
     def get(self, name: str) -> Endpoint:
         try:
@@ -143,7 +148,8 @@ class Contexts:
 
     def save(self) -> None:
         """Replace the file. InvalidInputError when it cannot be written."""
-        file = _File(self.current, {e.name: _entry(e) for e in self.endpoints.values()})
+        operator = "" if self.operator is None else str(self.operator)
+        file = _File(self.current, operator, {e.name: _entry(e) for e in self.endpoints.values()})
         try:
             tomlfile.write(self.path, msgspec.to_builtins(file))
         except OSError as error:

@@ -51,6 +51,8 @@ def _leaf(value: Any) -> str:
             return repr(value)
         case str():
             return _string(value)
+        case tuple() | list():
+            return f"[{', '.join(map(_leaf, value))}]"
     raise TypeError(f"a TOML file of ours holds no {type(value).__name__}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ import uvloop
 from peerd import __version__
 from peerd.config import PeerdConfig, load, parse_address
 from peerd.daemon import serve
+from peerd.enrolment import parse_token, redeem
 from peerd.errors import InvalidInputError, PeerdError
 from peerd.membership import Bundle, Identity, PeerState
+from peerd.membership.bundle import OlderBundleError
 from peerd.observe import configure_logging
 from peerd.store import write_atomic
 
@@ -34,9 +37,14 @@ def cli() -> None:
     \b
     On a new host:
       peerd init --state-dir /var/lib/peerd --name alice --address 192.0.2.1:9101
-      (send request.json to the network's authority: peerctl network enroll NETWORK request.json)
+      (send request.json to the network's authority, who answers with alice.bundle:
+       peerctl network sign NETWORK request.json)
       peerd join --state-dir /var/lib/peerd alice.bundle
       peerd run  --state-dir /var/lib/peerd
+
+    \b
+    Or with a token that an operator of a running peer has made (peerctl network invite):
+      peerd join --state-dir /var/lib/peerd --token peerd-join....
 
     Exit codes: 0 ok, 1 failure, 2 invalid input, 3 not found, 4 conflict, 5 unavailable, 6 denied,
     130 interrupted.
@@ -52,6 +60,10 @@ def init(state_dir: Path | None, name: str, address: str) -> None:
 
     The private keys stay in the state directory, readable by you alone. The request holds public
     keys only.
+
+    \b
+    Example:
+      peerd init --state-dir /var/lib/peerd --name alice --address 192.0.2.1:9101
     """
     folder = _required(state_dir)
     parse_address(address, "--address")
@@ -59,19 +71,43 @@ def init(state_dir: Path | None, name: str, address: str) -> None:
     request = folder / "request.json"
     write_atomic(request, identity.request())
     click.echo(f"{name} is peer {identity.peer_id.hex()}")
-    click.echo(f"Request written to {request}; have the authority enrol it:")
-    click.echo(f"    peerctl network enroll NETWORK {request.name}")
+    click.echo(f"Request written to {request}; send it to the network's authority, who signs it:")
+    click.echo(f"    peerctl network sign NETWORK {request.name}")
+    click.echo("and install the bundle that comes back:")
+    click.echo(f"    peerd join --state-dir {folder} {name}.bundle")
+    click.echo("Or, if you have a join token of a running peer:")
+    click.echo(f"    peerd join --state-dir {folder} --token TOKEN")
 
 
 @cli.command()
 @STATE_DIR
-@click.argument("bundle", type=click.Path(path_type=Path))
-def join(state_dir: Path | None, bundle: Path) -> None:
-    """Install the BUNDLE that the network's authority made for this peer."""
+@click.option("--token", help="Made by `peerctl network invite`; '-' reads it from standard input.")
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+def join(state_dir: Path | None, token: str | None, bundle: Path | None) -> None:
+    """Install the BUNDLE that the network's authority made for this peer, or get one with a join token.
+
+    A token is a secret. On the command line other users of this host may see it; with --token - they do not.
+
+    \b
+    Examples:
+      peerd join --state-dir /var/lib/peerd alice.bundle
+      peerd join --state-dir /var/lib/peerd --token peerd-join.abcdefghijklmnopqrstuvwxyz234567.192.0.2.1:9103
+    """
     folder = _required(state_dir)
-    installed = Bundle.load(bundle).install(folder)
-    click.echo(f"Joined {installed.network.name} with {len(installed.roster)} peers.")
+    if token is not None and bundle is None:
+        installed = _redeemed(folder, token).install(folder)
+    elif bundle is not None and token is None:
+        installed = Bundle.load(bundle).install(folder)
+    else:
+        raise InvalidInputError("give either a BUNDLE or --token TOKEN")
+    others = len(installed.roster) - 1
+    click.echo(f"Joined {installed.network.name} as {installed.name}; {others} other peers are known so far.")
     click.echo(f"    peerd run --state-dir {folder} [--config FILE]")
+
+
+def _redeemed(folder: Path, token: str) -> Bundle:
+    text = sys.stdin.readline() if token == "-" else token  # noqa: S105 - no secret
+    return asyncio.run(redeem(parse_token(text), Identity.load(folder)))
 
 
 @cli.command()
@@ -89,10 +125,18 @@ def run(state_dir: Path | None, config: Path | None, bundle: Path | None, **opti
     settings = _override(load(config) if config else PeerdConfig(), options)
     folder = _required(state_dir or (Path(settings.state_dir) if settings.state_dir else None))
     if bundle is not None:
-        Bundle.load(bundle).install(folder)
+        _install(bundle, folder)
     PeerState.load(folder)  # a missing bundle is said before anything is bound
     log = configure_logging(settings.logging)
     uvloop.run(serve(settings, folder, log))
+
+
+def _install(bundle: Path, folder: Path) -> None:
+    """Units name the same file at every start; by then this peer may have heard of something newer."""
+    try:
+        Bundle.load(bundle).install(folder)
+    except OlderBundleError as error:
+        click.echo(f"peerd: {bundle}: not installed: {error}", err=True)
 
 
 def _override(settings: PeerdConfig, options: dict[str, Any]) -> PeerdConfig:

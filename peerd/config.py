@@ -167,11 +167,34 @@ class TrainingConfig(_Slice, frozen=True, kw_only=True):
     """A trainer that says nothing for so long is killed and restarted."""
     max_restarts: Annotated[int, Meta(ge=0, le=1_000)] = 5
     """Per run; after that the run fails on this peer, which goes on relaying."""
+    join: Literal["announced", "manual"] = "announced"
+    """announced: take part in runs that an operator announces to the network; manual: only in those that
+    are started on this peer itself."""
+    data_dir: str = ""
+    """Where this host has the files of announced runs; empty: as the announcement says."""
 
 
 class MembershipConfig(_Slice, frozen=True, kw_only=True):
-    dead_after_seconds: Seconds = 6.0
-    """A peer with no link up for so long counts as dead: no paths, no fragments, not waited for."""
+    dead_after_seconds: Seconds = 4.0
+    """A suspect (our link to it is down) is dead so much later: no fragments for it, not waited for."""
+    gossip_interval_seconds: Annotated[float, Meta(ge=0.05, le=3_600.0)] = 1.0
+    """So often, at a random moment, a random neighbour is asked whether it knows something else."""
+    flap_limit: Annotated[int, Meta(ge=1, le=1_000)] = 3
+    """A peer that was lost so often lately is damped: it counts only after it has stayed for a while."""
+    flap_half_life_seconds: Seconds = 60.0
+    """Losses are forgotten at this rate."""
+    max_members: Annotated[int, Meta(ge=2, le=1_000_000)] = 10_000
+    """Of others nothing is kept."""
+    dial_allow: tuple[str, ...] = ()
+    """Address ranges (CIDR) that a descriptor may make this peer dial. Empty: all but loopback (unless this
+    peer listens there itself), link-local, multicast, unspecified and reserved ones."""
+    advertise: str = ""
+    """host:port at which the others reach this peer; empty: as in its enrolment request."""
+
+
+class EnrolmentConfig(_Slice, frozen=True, kw_only=True):
+    listen: str = ""
+    """host:port where newcomers redeem join tokens of this peer, if it is a delegate; empty: off."""
 
 
 class PeerdConfig(_Slice, frozen=True, kw_only=True):
@@ -184,6 +207,7 @@ class PeerdConfig(_Slice, frozen=True, kw_only=True):
     mixing: MixingConfig = MixingConfig()
     delivery: DeliveryConfig = DeliveryConfig()
     membership: MembershipConfig = MembershipConfig()
+    enrolment: EnrolmentConfig = EnrolmentConfig()
     training: TrainingConfig = TrainingConfig()
     control: ControlConfig = ControlConfig()
     metrics: MetricsConfig = MetricsConfig()

@@ -25,13 +25,12 @@ async def serve(config: PeerdConfig, state_dir: Path, log: Any) -> None:
     last of all. Stop: the same backwards. Raises the errors of `peerd.errors` for what an operator can
     mend.
     """
-    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     with StateLock(state_dir):
         state = PeerState.load(state_dir)
         node = Node(config, state, state_dir, log)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, node.stop_requested.set)
         try:
             node.start()
             async with asyncio.TaskGroup() as group:
@@ -45,7 +44,7 @@ async def serve(config: PeerdConfig, state_dir: Path, log: Any) -> None:
                         metrics=node.metrics_address or "off",
                         control=control.addresses,
                     )
-                    await stop.wait()
+                    await node.stop_requested.wait()
                     log.info("stopping")
                 running.cancel()
         finally:

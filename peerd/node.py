@@ -1,49 +1,58 @@
-"""The node: joins the mixnet and the learning of one peer. Its methods are the command surface that
-the control API offers.
+"""The node: joins the mixnet, the membership and the learning of one peer. Its methods are the command surface
+that the control API offers.
 
-    links <-> Pump(Mixnet(strategy, replay filter, Delivery)) <-> Node <-> Run(Rounds, trainer process)
+    links <-> Pump(Mixnet(strategy, replay filter, Delivery)) <-> Node <-> Participation(Run(Rounds, trainer))
+                                                               <-> Members(gossip, roster, view)
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
-
+from peerd import __version__
 from peerd.clock import monotonic, wall
-from peerd.config import MixingConfig, PeerdConfig, convert
+from peerd.config import MixingConfig, PeerdConfig
 from peerd.delivery import Acked, Event, GaveUp, Inject, LoopLost, LoopReturned, Received
+from peerd.draining import Drain
+from peerd.enrolment import EnrolmentServer, Redeemer, Tokens
 from peerd.epochs import EpochDriver, Rotation
-from peerd.errors import ConflictError, InvalidInputError, NotFoundError
-from peerd.learning import Fragment, Rejected, Run, check_task, decode_payload
+from peerd.errors import ConflictError, InvalidInputError, PeerdError
+from peerd.learning import Fragment, Rejected, decode_payload
 from peerd.link import LinkTable, gossip_bytes
+from peerd.members import Members
 from peerd.membership import (
-    Announcer,
+    About,
     Change,
+    Descriptor,
+    DialPolicy,
     PeerState,
-    View,
-    announce_interval,
+    RunNotice,
+    Tell,
     client_ssl_context,
-    decode_descriptor,
+    enrolment_ssl_context,
+    run_record,
     server_ssl_context,
 )
-from peerd.observe import Metrics, Sample, Tally
-from peerd.presets import preset_fields
+from peerd.mixing import Mixing, check_mixing
+from peerd.observe import Alarms, EventLog, Metrics, Sample, Tally
+from peerd.participation import Participation
+from peerd.presence import Presence
 from peerd.relay import Mixnet, Pump
 from peerd.report import Report
 from peerd.sphinx import Epochs, Geometry
-from peerd.status import MixingMeasured, NodeStatus, PeerStatus, RoundResult, RunStatus
+from peerd.status import DrainProgress, MixingMeasured, NodeStatus, PeerStatus, RunStatus
+from peerd.status import Event as Happening
 from peerd.store import Checkpoint
 from peerd.tracing import TraceFile
 from peerd.types import DropReason, PeerId, RunSpec
 
-Vector = NDArray[np.float32]
+SECRET_LABEL = b"message ids"
+INSTANCE_BITS = 63
 
 
 class Node:
@@ -51,67 +60,99 @@ class Node:
 
     def __init__(self, config: PeerdConfig, state: PeerState, state_dir: Path, log: Any) -> None:
         self._config = config
-        self._state = state
         self._log = log
         self._rng = random.SystemRandom()
         self._geometry = Geometry(state.network.max_hops, state.network.body_bytes)
-        self.mixing = config.mixing
-        self._check_mixing(config.mixing)
         self.tally = Tally()
+        self.events = EventLog()
+        self.alarms = Alarms(self.events, log)
         self.metrics = Metrics(self.tally, self)
         network = state.network
         epochs = Epochs(network.epoch_seconds, network.epoch_grace_seconds)
-        self.view = View(
-            state.peer_id,
-            state.roster,
-            config.membership.dead_after_seconds,
-            epochs.at(wall()),
-            monotonic(),
-        )
-        self._rotation = Rotation(state_dir, state.identity, epochs, config.relay.replay_capacity, log)
-        self._epochs = EpochDriver(
-            self._rotation,
-            Announcer(announce_interval(network.epoch_seconds), self._rng),
-            neighbours=lambda: self._links.neighbours,
+        self._members = Members(
+            state,
+            state_dir,
+            config.membership,
+            cell_bytes=gossip_bytes(self._geometry.packet_bytes),
+            epoch=epochs.at(wall()),
+            rng=self._rng,
+            tally=self.tally,
+            events=self.events,
+            alarms=self.alarms,
+            log=log,
+            listener=self,
             tell=self._tell,
-            on_change=self._keys_changed,
+        )
+        self.view = self._members.view
+        check_mixing(config.mixing, self._geometry.max_hops)
+        self._rotation = Rotation(state_dir, state.identity, epochs, config.relay.replay_capacity, log)
+        self._epochs = EpochDriver(self._rotation, self._keys_changed)
+        self._presence = Presence(
+            self._rotation,
+            About(
+                address=config.membership.advertise,
+                instance=self._rng.getrandbits(INSTANCE_BITS),
+                started_at=wall(),
+                software=__version__,
+            ),
+            publish=self._members.describe,
+            stop=self.must_stop,
+            alarms=self.alarms,
+        )
+        self._redeemer = Redeemer(state, self._members.roster, Tokens(secrets.token_bytes), wall)
+        self._enrolment = EnrolmentServer(
+            config=config.enrolment,
+            state_dir=state_dir,
+            redeemer=self._redeemer,
+            tls=enrolment_ssl_context(state),
+            on_admitted=self._members.publish,
+            log=log,
         )
         self._trace = TraceFile.open(config.trace, state.peer_id, log)
-        self._alarm = False
         self._checkpoint = Checkpoint(state_dir / "run")
-        self._saving: asyncio.Task[None] | None = None
-        self._run: Run | None = None
-        self._run_task: asyncio.Task[None] | None = None
         self._group: asyncio.TaskGroup | None = None
-        self._view_timer: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self.stop_requested = asyncio.Event()
+        """Set when the daemon is to end."""
+        self._drain: Drain | None = None
         self.link_address = ""
         self.metrics_address = ""
+
+    @property
+    def state(self) -> PeerState:
+        """Keys, certificates and CAs in force."""
+        return self._members.state
 
     # -- life -----------------------------------------------------------------
 
     def start(self) -> None:
-        """Load mix keys and replay tags, bind the link listener. ConflictError when the port is taken."""
-        self._rotation.start(wall())
+        """Load mix keys, replay tags and what is known of the network; bind the link listener.
+
+        ConflictError when the port is taken, DeniedError when this peer is revoked.
+        """
+        self._members.load()
+        self._presence.load_keys()
         self._check_descriptor()
-        self._show_keys_to_view()
         self._mixnet = self._make_mixnet()
         self._pump = Pump(self._mixnet, self._on_events, lambda held: self._links.hold(held))
         self._links = self._make_links()
+        self._mixing = self._make_mixing()
+        self._participation = self._make_participation()
         host, port = self._links.start()
         self.link_address = f"{host}:{port}"
+        self._enrolment.bind()
         self._report = Report(
-            self._state,
-            self.view,
+            self._members,
             self._links,
             self._mixnet,
             self._rotation,
             self._epochs,
             self.tally,
+            self.alarms,
             self,
             neighbour_labels=self._config.metrics.neighbour_labels,
-            tracing=self._trace is not None,
         )
-        self._warn_of_direct_mode()
+        self.alarms.set("tracing", self._trace is not None, "every packet's way is written down: NO ANONYMITY")
 
     def _check_descriptor(self) -> None:
         size, room = len(self._rotation.descriptor.signed), gossip_bytes(self._geometry.packet_bytes)
@@ -123,11 +164,11 @@ class Node:
 
     def _make_mixnet(self) -> Mixnet:
         return Mixnet(
-            me=self._state.peer_id,
+            me=self.state.peer_id,
             geometry=self._geometry,
             keyring=self._rotation.keyring,
             directory=self.view,
-            mixing=self.mixing,
+            mixing=self._config.mixing,
             delivery=self._config.delivery,
             relay=self._config.relay,
             rng=self._rng,
@@ -141,15 +182,29 @@ class Node:
             tracer=self._trace,
         )
 
+    def _make_mixing(self) -> Mixing:
+        return Mixing(
+            self._config.mixing,
+            self._geometry.max_hops,
+            members=lambda: len(self._members.roster.members()),
+            mixnet=self._mixnet,
+            pump=self._pump,
+            alarms=self.alarms,
+            events=self.events,
+            log=self._log,
+        )
+
     def _make_links(self) -> LinkTable:
+        membership = self._config.membership
         return LinkTable(
             config=self._config.link,
             packet_bytes=self._geometry.packet_bytes,
-            tls_server=server_ssl_context(self._state),
-            tls_client=client_ssl_context(self._state),
-            addresses=self.view.addresses(),
+            tls_server=server_ssl_context(self.state),
+            tls_client=client_ssl_context(self.state),
+            policy=DialPolicy(membership.dial_allow, self._config.link.listen),
+            expects=self._members.expects,
             on_packet=self._on_packet,
-            on_gossip=self._on_gossip,
+            on_gossip=self._members.gossip,
             on_link=self._on_link,
             on_drop=self.tally.dropped,
             clock=monotonic,
@@ -158,59 +213,79 @@ class Node:
             tap=None if self._trace is None else self._trace.wrote,
         )
 
+    def _make_participation(self) -> Participation:
+        return Participation(
+            self.state.peer_id,
+            self.state.identity.derive(SECRET_LABEL),
+            self._config.training,
+            view=self.view,
+            members=self._members.roster.members,
+            notices=self._members.roster.runs,
+            checkpoint=self._checkpoint,
+            mixnet=self,
+            tell=self._presence.takes_part,
+            rng=self._rng,
+            tally=self.tally,
+            metrics=self.metrics,
+            events=self.events,
+            alarms=self.alarms,
+            log=self._log,
+        )
+
     async def run(self) -> None:
-        """Relay, deliver and train until cancelled."""
+        """Relay, deliver and train until cancelled, or until this peer has no place in the network."""
+        self._ended = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._epochs.start()
+                self._members.start(self._links)
+                self._presence.start()
                 group.create_task(self._links.run(), name="links")
                 group.create_task(self._pump.run(), name="pump")
+                group.create_task(self._enrolment.serve(), name="enrolment")
+                self._participation.start(lambda work: group.create_task(work, name="run"))
+                self.events.add("node", "up", detail=f"peerd {__version__}")
+                await self._ended
         finally:
             self._group = None
+            self._participation.stop()
             self._epochs.stop()
-            if self._view_timer is not None:
-                self._view_timer.cancel()
+            self._members.stop()
+            self._enrolment.close()
             await self._links.close()
 
     async def close(self) -> None:
-        """Wait for a checkpoint that is being written, then close the replay logs."""
+        """Wait for what is being written, then close the replay logs."""
         try:
-            if self._saving is not None:
-                await self._saving
+            await self._participation.close()
+            await self._members.close()
         finally:
             self._rotation.close()
             if self._trace is not None:
                 self._trace.close()
 
-    # -- events ---------------------------------------------------------------
+    # -- events of links and the mixnet ---------------------------------------
 
     def _on_packet(self, packet: bytes) -> None:
         self.tally.received += 1
         self._pump.arrived(packet)
 
-    def _on_gossip(self, data: bytes) -> None:
-        """A descriptor, of the neighbour itself or of anybody: it is signed."""
-        descriptor = decode_descriptor(data)
-        if descriptor is None or not self.view.accepts(descriptor):
-            self.tally.dropped(DropReason.BAD_GOSSIP)
-        elif descriptor.peer_id != self._state.peer_id:
-            self._view_changed(self.view.learn(descriptor, monotonic()))
-
-    def _tell(self, peer: PeerId, descriptor: bytes, at_once: bool) -> None:
-        """At once only on a link that has just come up, which everybody sees; else among the packets."""
-        if at_once:
-            self._links.announce(peer, descriptor)
+    def _on_link(self, peer: PeerId, direction: str, up: bool) -> None:
+        if direction != "outbound" or self._group is None:
+            return  # who dials us is no proof that we can reach it; and when we go, links go down
+        if up:
+            self._members.link_up(peer)
         else:
-            self._mixnet.announce(peer, descriptor, monotonic())
-            self._pump.wake()
+            self._members.link_down(peer)
 
-    def _keys_changed(self) -> None:
-        """Our keys have rotated, or the epoch has: others' next keys are now their present ones."""
-        self._view_changed(self._show_keys_to_view())
-        self._mixnet.keys_changed()
-        self._tick_view()
-        self._log.debug("epoch", epoch=self._rotation.epoch)
+    def _tell(self, tell: Tell) -> None:
+        """At once only on a link that has just come up, which everybody sees; else among the packets."""
+        if tell.at_once:
+            self._links.announce(tell.to, tell.data)
+        else:
+            self._mixnet.announce(tell.to, tell.data, monotonic())
+            self._pump.wake()
 
     def _on_events(self, events: list[Event]) -> None:
         for event in events:
@@ -224,222 +299,172 @@ class Node:
                     self.tally.resent += 1
                 case LoopReturned(rtt=rtt):
                     self.tally.loop_returned(rtt)
-                    self._judge_loops()
+                    self._mixing.judge_loops()
                 case LoopLost():
                     self.tally.loops_lost += 1
-                    self._judge_loops()
+                    self._mixing.judge_loops()
                 case GaveUp(tag=tag, reason=reason):
-                    self._on_give_up(tag, reason)
-
-    def _show_keys_to_view(self) -> list[Change]:
-        self.view.learn(self._rotation.descriptor, monotonic())
-        return self.view.set_epoch(self._rotation.epoch, monotonic())
-
-    def _judge_loops(self) -> None:
-        loops = self._mixnet.delivery.loops
-        if loops.alarm == self._alarm:
-            return
-        self._alarm = loops.alarm
-        if loops.alarm:
-            self._log.error(
-                "ALARM: loop cover does not come back while links are up: a mix node or a link may be "
-                "holding packets back (blending attack), or the network is overloaded",
-                loss=loops.loss,
-            )
-        else:
-            self._log.warning("loop cover comes back again; the alarm is over", loss=loops.loss)
+                    self.gave_up(tag, reason)
 
     def _on_payload(self, payload: bytes) -> None:
         match decode_payload(payload):
-            case Fragment() as fragment if self._run is not None:
-                self._run.on_fragment(fragment)
-            case Fragment():
-                self.tally.dropped(DropReason.WRONG_RUN)
+            case Fragment() as fragment:
+                self._participation.fragment(fragment)
             case Rejected(reason=reason):
                 self.tally.dropped(reason)
 
-    def _on_give_up(self, round_number: int, reason: DropReason) -> None:
+    # -- events of the membership ---------------------------------------------
+
+    def view_changed(self, changes: Sequence[Change]) -> None:
+        """Somebody is there, or is not any more."""
+        for change in changes:
+            match change.state:
+                case "dead" | "revoked":
+                    self._on_events(self._mixnet.peer_died(change.peer, monotonic()))
+                case "left":
+                    self._on_events(self._mixnet.peer_left(change.peer))
+        if self._group is not None:
+            self._pump.wake()
+            self._participation.view_changed()
+
+    def announced(self, notice: RunNotice) -> None:
+        """An operator has announced a run, or its end."""
+        if self._group is not None:
+            self._participation.announced(notice)
+
+    def state_renewed(self, state: PeerState) -> None:
+        """Other CAs are in force, or this peer has another certificate."""
+        if self._group is not None:
+            self._links.set_tls(server_ssl_context(state), client_ssl_context(state))
+            self._enrolment.set_tls(enrolment_ssl_context(state))
+            self._redeemer.renewed(state)
+
+    def heard_of_myself(self, descriptor: Descriptor) -> None:
+        self._presence.heard(descriptor)
+
+    def must_stop(self, error: PeerdError) -> None:
+        """End the daemon, with this error."""
+        self.events.add("node", "stops", detail=str(error))
+        if self._ended is not None and not self._ended.done():
+            self._log.error("this peer stops", error=str(error))
+            self._ended.set_exception(error)
+
+    def _keys_changed(self) -> None:
+        """Our keys have rotated, or the epoch has: others' next keys are now their present ones."""
+        self._presence.keys_changed()
+        self._members.set_epoch(self._rotation.epoch)
+        self._mixnet.keys_changed()
+        self._judge_disk()
+        self._log.debug("epoch", epoch=self._rotation.epoch)
+
+    def _judge_disk(self) -> None:
+        self.alarms.set("disk", self._rotation.failing, "mix keys or replay log not written", cause="mix keys")
+
+    # -- the runs' port to the mixnet -----------------------------------------
+
+    @property
+    def payload_bytes(self) -> int:
+        return self._mixnet.delivery.payload_bytes
+
+    def send(
+        self, to: PeerId, payload: bytes, tag: int, message_id: bytes | None = None
+    ) -> DropReason | None:
+        return self._pump.send(to, payload, tag, message_id)
+
+    def cancel(self, before: int | None) -> None:
+        """Forget messages of earlier rounds; None: of all."""
+        self._on_events(
+            self._mixnet.delivery.cancel(lambda _peer, number: before is None or number < before)
+        )
+
+    def gave_up(self, round_number: int, reason: DropReason) -> None:
         self.tally.dropped(reason)
         if reason is DropReason.GAVE_UP:
             self.tally.gave_up += 1
             self._log.warning("gave up on a message", round=round_number)
-            if self._run is not None:
-                self._run.gave_up(round_number)
+            self._participation.gave_up(round_number)
 
-    def _on_link(self, peer: PeerId, direction: str, up: bool) -> None:
-        if direction != "outbound":
-            return  # who dials us is no proof that we can reach it
-        if up:
-            self._epochs.neighbour_up(peer)
-            self._view_changed(self.view.link_up(peer, monotonic()))
-        else:
-            self.view.link_down(peer, monotonic())
-        self._tick_view()
+    # -- commands: mixing -----------------------------------------------------
 
-    def _view_changed(self, changes: list[Change]) -> None:
-        for change in changes:
-            descriptor = self.view.descriptor(change.peer)
-            name = "" if descriptor is None else descriptor.name
-            self._log.info("peer changed", peer=name, state=change.state)
-            if change.state == "dead":
-                self._on_events(self._mixnet.peer_died(change.peer, monotonic()))
-        if changes:
-            self._pump.wake()
-            if self._run is not None and not self._run.ended:
-                self._run.set_cohort(self._cohort())
-
-    def _tick_view(self) -> None:
-        self._view_changed(self.view.tick(monotonic()))
-        if self._view_timer is not None:
-            self._view_timer.cancel()
-        deadline = self.view.next_deadline()
-        if deadline is not None and self._group is not None:
-            self._view_timer = asyncio.get_running_loop().call_at(deadline, self._tick_view)
-
-    # -- the run's port to the mixnet -----------------------------------------
-
-    def broadcast(self, round_number: int, payloads: Sequence[bytes]) -> None:
-        """Every payload to every peer alive, in one random order over all of them."""
-        letters = [(peer, payload) for peer in self.view.alive() for payload in payloads]
-        self._rng.shuffle(letters)
-        for peer, payload in letters:
-            refused = self._pump.send(peer, payload, round_number)
-            if refused is not None:
-                self._on_give_up(round_number, refused)
-
-    def forget_before(self, round_number: int) -> None:
-        """Cancel what is still unsent or unacknowledged of earlier rounds."""
-        self._on_events(self._mixnet.delivery.cancel(lambda _peer, number: number < round_number))
-
-    def _save(self, spec: RunSpec, round_number: int, vector: Vector) -> None:
-        """Write the checkpoint beside the event loop: an fsync may take long."""
-        before = self._saving
-
-        async def save() -> None:
-            if before is not None:
-                await before
-            try:
-                await asyncio.to_thread(self._checkpoint.save, spec, round_number, vector)
-            except Exception as error:  # a full disk, no memory: the next one may succeed
-                self._log.error("checkpoint not written", error=str(error))
-
-        self._saving = asyncio.create_task(save())
-
-    # -- commands -------------------------------------------------------------
+    @property
+    def mixing(self) -> MixingConfig:
+        return self._mixing.config
 
     def set_mixing(self, preset: str, changes: dict[str, Any]) -> MixingConfig:
-        """Apply a preset (empty: none), then some fields; the effective whole is returned, nothing queued
-        is lost."""
-        merged = msgspec.to_builtins(self.mixing) | preset_fields(preset) | changes
-        mixing = convert(merged, MixingConfig, "mixing")
-        self._check_mixing(mixing)
-        was_direct, self.mixing = self.mixing.direct, mixing
-        self._mixnet.set_mixing(mixing, monotonic())
-        self._pump.wake()
-        self._log.info("mixing changed", preset=preset or None, **changes)
-        self._judge_loops()
-        if mixing.direct != was_direct:
-            self._warn_of_direct_mode()
-        return mixing
+        """Apply a preset (empty: none), then some fields; the effective whole is returned."""
+        return self._mixing.change(preset, changes)
 
-    def _warn_of_direct_mode(self) -> None:
-        if self.mixing.direct:
-            self._log.warning("DIRECT MODE: own messages go straight to their recipients: NO ANONYMITY")
+    # -- commands: runs -------------------------------------------------------
 
-    def _check_mixing(self, mixing: MixingConfig) -> None:
-        enrolled = len(self._state.roster)
-        if mixing.hops > self._geometry.max_hops:
-            raise InvalidInputError(
-                f"hops: {mixing.hops} is more than the network's max_hops {self._geometry.max_hops}"
-            )
-        if mixing.hops > enrolled - 2:
-            raise InvalidInputError(
-                f"hops: {mixing.hops} mix nodes between two peers need at least {mixing.hops + 2} "
-                f"enrolled peers; the network has {enrolled}"
-            )
-        if mixing.max_delay_seconds < 10 * mixing.mean_delay_seconds:
-            raise InvalidInputError(
-                "max_delay_seconds: must be at least ten times mean_delay_seconds, "
-                "or honest packets are refused"
-            )
+    async def start_run(self, spec: RunSpec, signed: bytes = b"") -> RunStatus:
+        """Take part in a run. With `signed` (an encoded SignedRun) it is announced to all peers."""
+        if self._group is None or self._drain is not None:
+            raise ConflictError("the peer is still starting or already leaving")
+        if signed:
+            self._announce(signed, spec, stopped=False)
+        return await self._participation.begin(spec, announced=bool(signed))
 
-    async def start_run(self, spec: RunSpec) -> RunStatus:
-        """Take part in a run. ConflictError while another goes on; bad tasks and data are refused."""
-        if self._group is None:
-            raise ConflictError("the peer is still starting or already stopping")
-        if self._run is not None and not self._run.ended:
-            raise ConflictError(f"run {self._run.spec.run_id} is going on; stop it first")
-        check_task(spec)
-        if self._run_task is not None:  # the last run may still be ending its trainer
-            await asyncio.wait({self._run_task})
-        if self._group is None or (self._run is not None and not self._run.ended):
-            raise ConflictError("the peer is stopping, or another run was started just now")
-        ids = sorted([self._state.peer_id, *self.view.peers()])
-        self._run = Run(
-            spec=spec,
-            shard=ids.index(self._state.peer_id),
-            shards=len(ids),
-            cohort=self._cohort(),
-            training=self._config.training,
-            payload_bytes=self._mixnet.delivery.payload_bytes,
-            sink=self,
-            save=self._save,
-            observer=self,
-            rng=self._rng,
-            clock=monotonic,
-            log=self._log,
-        )
-        self._forget_messages()  # of an earlier run: tags are round numbers
-        self._run_task = self._group.create_task(self._run.main(), name="run")
-        self._log.info("run started", run=spec.run_id[:8], task=spec.task, cohort=self._cohort())
-        return self._run.status()
+    async def stop_run(self, signed: bytes = b"") -> RunStatus:
+        status = self._participation.status()
+        if signed:
+            self._announce(signed, status.spec, stopped=True)
+            if self._participation.status().state in ("stopped", "finished", "failed"):
+                return self._participation.status()
+        return await self._participation.end()
 
-    async def stop_run(self) -> RunStatus:
-        run = self._live_run()
-        run.stop()
-        if self._run_task is not None:
-            self._run_task.cancel()
-            await asyncio.wait({self._run_task})
-        self._forget_messages()
-        return run.status()
-
-    def _forget_messages(self) -> None:
-        self._on_events(self._mixnet.delivery.cancel(lambda _peer, _round: True))
+    def _announce(self, signed: bytes, spec: RunSpec, *, stopped: bool) -> None:
+        record = run_record(signed) or b""
+        notice = self._members.read_notice(record)
+        if notice.spec.run_id != spec.run_id or notice.stopped is not stopped:
+            raise InvalidInputError("notice: it is of another run")
+        self._members.publish([record])
 
     def pause_run(self) -> RunStatus:
-        run = self._live_run()
-        run.pause()
-        return run.status()
+        return self._participation.pause()
 
     def resume_run(self) -> RunStatus:
-        run = self._live_run()
-        run.resume()
-        return run.status()
+        return self._participation.go_on()
 
     def run_status(self) -> RunStatus:
-        return self._known_run().status()
+        return self._participation.status()
 
     def watch_run(self) -> AsyncIterator[RunStatus]:
-        return self._known_run().watch()
+        return self._participation.watch()
 
-    def _known_run(self) -> Run:
-        if self._run is None:
-            raise NotFoundError("this peer has not taken part in a run yet")
-        return self._run
+    # -- commands: membership -------------------------------------------------
 
-    def _live_run(self) -> Run:
-        run = self._known_run()
-        if run.ended:
-            raise ConflictError(f"run {run.spec.run_id} has ended already")
-        return run
+    def publish(self, records: Sequence[bytes]) -> int:
+        """Records that the authority has signed: they spread from here. How many were news here."""
+        return self._members.publish(records)
 
-    def _cohort(self) -> int:
-        return len(self.view.alive()) + 1
+    async def invite(self, name: str, expires_in: float) -> str:
+        """A join token of this peer, which must be a delegate. `name`: the only one it is good for."""
+        return await self._enrolment.invite(name, expires_in, self._rotation.descriptor.address)
+
+    async def drain(self, timeout: float, *, stay: bool) -> AsyncIterator[DrainProgress]:
+        """Leave politely: see `Drain`. The daemon ends after it, unless it is to stay."""
+        if self._group is None:
+            raise ConflictError("the peer is still starting or already stopping")
+        if self._drain is None:
+            self._drain = Drain(self._mixnet, self.tally, self._announce_leaving)
+        async for progress in self._drain.watch(timeout):
+            yield progress
+        self.events.add("node", "drained")
+        if not stay:
+            self.stop_requested.set()
+
+    def _announce_leaving(self) -> None:
+        self.events.add("node", "leaving")
+        self._participation.leave()
+        self._presence.leaves()
+
+    def watch_events(self, last: int, *, follow: bool) -> AsyncIterator[Happening]:
+        return self.events.watch(last, follow=follow)
 
     # -- what it says of itself -----------------------------------------------
 
     def status(self) -> NodeStatus:
-        return self._report.status(self.mixing, self._run)
+        return self._report.status(self.mixing, self._participation.run, draining=self._drain is not None)
 
     def peers(self) -> list[PeerStatus]:
         return self._report.peers()
@@ -449,18 +474,5 @@ class Node:
 
     def sample(self) -> Sample:
         """For the metrics, at each scrape."""
-        return self._report.sample(self.mixing, self._run)
-
-    # -- the run's observer ---------------------------------------------------
-
-    def dropped(self, reason: DropReason) -> None:
-        self.tally.dropped(reason)
-
-    def stage_changed(self, stage: str) -> None:
-        self.metrics.stages.enter(stage)
-
-    def trainer_spent(self, stage: str, cpu_seconds: float) -> None:
-        self.metrics.trainer_spent(stage, cpu_seconds)
-
-    def round_measured(self, result: RoundResult) -> None:
-        self.metrics.round_measured(result)
+        self._judge_disk()
+        return self._report.sample(self.mixing, self._participation.run, draining=self._drain is not None)

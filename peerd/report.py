@@ -11,9 +11,10 @@ from peerd.config import MixingConfig
 from peerd.epochs import EpochDriver, Rotation
 from peerd.learning import Run
 from peerd.link import LinkTable
-from peerd.membership import PeerState, View
+from peerd.members import Members
+from peerd.membership import STATES
 from peerd.mix import end_to_end_bits
-from peerd.observe import Neighbour, Sample, Tally, process_usage
+from peerd.observe import Alarms, Neighbour, Sample, Tally, process_usage
 from peerd.relay import Mixnet
 from peerd.status import (
     EndToEnd,
@@ -25,7 +26,7 @@ from peerd.status import (
     TrafficStatus,
     TrainerStatus,
 )
-from peerd.types import PacketKind
+from peerd.types import PacketKind, PeerId
 
 TRAINER_ALIVE = ("starting", "idle", "busy")
 
@@ -42,20 +43,20 @@ class Report:
 
     def __init__(
         self,
-        state: PeerState,
-        view: View,
+        members: Members,
         links: LinkTable,
         mixnet: Mixnet,
         rotation: Rotation,
         epochs: EpochDriver,
         tally: Tally,
+        alarms: Alarms,
         addresses: Addresses,
         *,
         neighbour_labels: bool,
-        tracing: bool,
     ) -> None:
-        self._state = state
-        self._view = view
+        self._members = members
+        self._view = members.view
+        self._alarms = alarms
         self._links = links
         self._mixnet = mixnet
         self._rotation = rotation
@@ -63,22 +64,22 @@ class Report:
         self._tally = tally
         self._addresses = addresses
         self._neighbour_labels = neighbour_labels
-        self._tracing = tracing
         self._started = monotonic()
 
-    def status(self, mixing: MixingConfig, run: Run | None) -> NodeStatus:
+    def status(self, mixing: MixingConfig, run: Run | None, *, draining: bool) -> NodeStatus:
         """For `peerctl status`."""
+        state = self._members.state
         training = None if run is None else run.status()
         cpu, rss = process_usage()
         return NodeStatus(
-            name=self._state.name,
-            peer_id=self._state.peer_id.hex(),
+            name=state.name,
+            peer_id=state.peer_id.hex(),
             version=__version__,
-            network=self._state.network.name,
+            network=state.network.name,
             uptime_seconds=monotonic() - self._started,
             link_address=self._addresses.link_address,
             metrics_address=self._addresses.metrics_address,
-            peers_enrolled=len(self._view.peers()),
+            peers_enrolled=len(self._others()),
             peers_alive=len(self._view.alive()),
             strategy=mixing.strategy,
             hops=mixing.hops,
@@ -91,15 +92,14 @@ class Report:
             cpu_seconds=cpu,
             rss_bytes=rss,
             epoch=self._rotation.epoch,
-            alarms=[name for name, raised in self._alarms(mixing).items() if raised],
+            alarms=[name for name, raised in self._alarms.state().items() if raised],
+            draining=draining,
+            delegate=self._members.roster.delegate(state.peer_id) is not None,
         )
 
-    def _alarms(self, mixing: MixingConfig) -> dict[str, bool]:
-        return {
-            "direct": mixing.direct,
-            "tracing": self._tracing,
-            "blending": self._mixnet.delivery.loops.alarm,
-        }
+    def _others(self) -> list[PeerId]:
+        """The other members of the network, revoked ones left out."""
+        return [peer for peer in self._view.peers() if self._view.enrolled(peer)]
 
     def measured(self) -> MixingMeasured:
         """For `peerctl mix show`."""
@@ -115,7 +115,7 @@ class Report:
                     bits=end_to_end_bits(tally.entropy_bits, hops, max(others - 2, 1)),
                     of_bits=math.log2(others),
                 )
-                for hops in range(1, self._state.network.max_hops + 1)
+                for hops in range(1, self._members.state.network.max_hops + 1)
             ],
             send_rate_per_second=rates.send,
             loop_rate_per_second=rates.loop,
@@ -162,33 +162,37 @@ class Report:
         )
 
     def peers(self) -> list[PeerStatus]:
-        """For `peerctl peers`: every other enrolled peer."""
+        """For `peerctl peers`: every other member, and who was revoked since the start."""
         now = monotonic()
         rows = []
         for peer in self._view.peers():
             descriptor = self._view.descriptor(peer)
-            if descriptor is None:
-                continue
             state, since = self._view.state(peer)
             link = self._links.snapshot(peer)
             rows.append(
                 PeerStatus(
-                    name=descriptor.name,
+                    name=self._members.name(peer),
                     peer_id=peer.hex(),
-                    address=descriptor.address,
+                    address="" if descriptor is None else descriptor.address,
                     state=state,
                     since_seconds=now - since,
                     outbound=link.outbound,
                     inbound=link.inbound,
                     link_rtt_seconds=link.rtt_seconds or 0.0,
                     queue_depth=link.queue_depth,
-                    epoch=descriptor.mix_keys[0][0] if descriptor.mix_keys else 0,
+                    epoch=descriptor.mix_keys[0][0] if descriptor is not None and descriptor.mix_keys else 0,
                     loop_quality=self._mixnet.delivery.loops.quality(peer),
+                    version=0 if descriptor is None else descriptor.version,
+                    software="" if descriptor is None else descriptor.software,
+                    clock_skew_seconds=self._members.skews.get(peer),
+                    damped=self._view.damped(peer),
+                    run_id="" if descriptor is None else descriptor.run.hex(),
+                    contributes_from=0 if descriptor is None else descriptor.contributes_from,
                 )
             )
         return rows
 
-    def sample(self, mixing: MixingConfig, run: Run | None) -> Sample:
+    def sample(self, mixing: MixingConfig, run: Run | None, *, draining: bool) -> Sample:
         """For the metrics, at each scrape."""
         cpu, rss = process_usage()
         training = None if run is None else run.status()
@@ -201,13 +205,13 @@ class Report:
             version=__version__,
             strategy=mixing.strategy,
             hops=mixing.path_hops,
-            alarms=self._alarms(mixing),
+            alarms=self._alarms.state(),
             mixing=self.measured(),
             bytes_sent=self._links.bytes_sent,
             bytes_received=self._links.bytes_received,
             links_out=links_out,
             links_in=links_in,
-            peers={state: states.count(state) for state in ("unknown", "alive", "dead")},
+            peers={state: states.count(state) for state in STATES},
             queues={
                 "inbox": self._mixnet.inbox_depth,
                 "mix": self._mixnet.mix_depth,

@@ -60,7 +60,30 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     rss_bytes: int
     epoch: int
     alarms: list[str]
-    """What an operator should act on now: `direct`, `tracing`, `blending`."""
+    """What an operator should act on now: `direct`, `tracing`, `blending`, `disk`, `clock`, `identity`."""
+    draining: bool = False
+    delegate: bool = False
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something an operator may want to know of."""
+
+    at: float
+    """Unix time."""
+    kind: str
+    """peer, run, round, alarm, node"""
+    peer: str = ""
+    what: str
+    detail: str = ""
+    number: int = 0
+    """From 1; set by the log that keeps it."""
+
+
+class DrainProgress(msgspec.Struct, frozen=True, kw_only=True):
+    state: str
+    """announcing, draining, drained, timeout"""
+    messages: int = 0
+    packets: int = 0
 
 
 class EndToEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +136,12 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     queue_depth: int
     epoch: int
     loop_quality: float | None
+    version: int = 0
+    software: str = ""
+    clock_skew_seconds: float | None = None
+    damped: bool = False
+    run_id: str = ""
+    contributes_from: int = 0
 
 
 class RoundResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +166,9 @@ class RoundResult(msgspec.Struct, frozen=True, kw_only=True):
     """Of the aggregated model, on the shared test set."""
     train_samples: int = 0
     test_samples: int = 0
+    listened: bool = False
+    """The aggregate is that of the others alone."""
+    stale_fragments: int = 0
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,3 +185,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     fragments_expected: int = 0
     results: tuple[RoundResult, ...] = ()
     model_digest: str = ""
+    listeners: int = 0
+    announced: bool = False
+    contributes_from: int = 0
+    rounds_skipped: int = 0

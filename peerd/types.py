@@ -37,8 +37,10 @@ class DropReason(StrEnum):
     LINK_DOWN = "link_down"
     LINK_QUEUE_FULL = "link_queue_full"
     UNKNOWN_PEER = "unknown_peer"
+    REVOKED_PEER = "revoked_peer"
     GOSSIP_FLOOD = "gossip_flood"
     BAD_GOSSIP = "bad_gossip"
+    GOSSIP_FULL = "gossip_full"
     # sphinx
     BAD_SIZE = "bad_size"
     LOW_ORDER = "low_order"
@@ -76,6 +78,7 @@ Fraction = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86_400.0)]
 
 PartitionName = Literal["iid", "dirichlet"]
+StaleRule = Literal["drop", "use"]
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,11 +101,18 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 32
     local_epochs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
     learning_rate: Annotated[float, msgspec.Meta(gt=0.0, le=10.0)] = 1e-3
-    quorum: Fraction = 0.8
-    """Share of the expected fragments after which the grace period starts."""
+    quorum: Fraction = 0.5
+    """Share of the expected fragments after which the grace period starts, and by which a peer that is
+    behind knows in which round the others are. Below one half, two halves could each go on alone."""
     grace_seconds: Seconds = 10.0
     round_timeout_seconds: Seconds = 300.0
     """From the end of the peer's own training; the round then closes with what has arrived."""
+    shards: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    """Parts that a shared data set is divided into; 0: as many as there are enrolled peers at the start."""
+    stale: StaleRule = "drop"
+    """Fragments of rounds that this peer has closed: dropped, or averaged in with less weight."""
+    stale_rounds: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    """use: how many rounds old at most."""
 
     @property
     def wire_id(self) -> int:

@@ -1,7 +1,8 @@
-"""`peerctl context add|list|use|remove`"""
+"""`peerctl context add|list|use|operator|remove`"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -29,7 +30,7 @@ def context() -> None:
 @click.option("--cert", type=FILE, help="TCP: the operator's certificate.")
 @click.option("--key", type=FILE, help="TCP: its private key.")
 @click.option("--peer", help="TCP: the peer whose certificate must answer.  [default: NAME]")
-@click.option("--replace", is_flag=True, help="Overwrite an endpoint of this name.")
+@click.option("--replace", "overwrite", is_flag=True, help="Overwrite an endpoint of this name.")
 @pass_settings
 def add(
     settings: Settings,
@@ -40,7 +41,7 @@ def add(
     cert: Path | None,
     key: Path | None,
     peer: str | None,
-    replace: bool,
+    overwrite: bool,
 ) -> None:
     """Give the endpoint of a peer the name NAME.
 
@@ -50,7 +51,7 @@ def add(
       peerctl context add bob --address 192.0.2.7:9102 --operator ops/ops.pem
     """
     contexts = Contexts.load(default_path())
-    if name in contexts.endpoints and not replace:
+    if name in contexts.endpoints and not overwrite:
         raise ConflictError(f"{contexts.path}: there is an endpoint {name!r}; --replace it")
     tls = _tls(operator, (ca, cert, key), peer or name)
     if address.startswith(UNIX):
@@ -99,6 +100,7 @@ def list_contexts(settings: Settings) -> None:
             {
                 "file": str(contexts.path),
                 "current": contexts.current,
+                "operator": None if contexts.operator is None else str(contexts.operator),
                 "endpoints": {e.name: e.address for e in contexts.endpoints.values()},
             }
         )
@@ -115,6 +117,8 @@ def list_contexts(settings: Settings) -> None:
     render.show(f"{contexts.path}" if rows else f"{contexts.path}: no endpoints yet")
     if rows:
         render.show(render.table(("", "Name", "Address", "Peer"), rows))
+    if contexts.operator is not None:
+        render.show(f"operator: {contexts.operator}")
 
 
 @context.command("use", cls=Command)
@@ -129,6 +133,31 @@ def use(settings: Settings, name: str) -> None:
     """
     Contexts.load(default_path()).using(name).save()
     _said(settings, name, f"{name} is the current endpoint")
+
+
+@context.command("operator", cls=Command)
+@click.argument("certificate", type=FILE, required=False)
+@click.option("--none", is_flag=True, help="Forget the operator.")
+@pass_settings
+def operator(settings: Settings, certificate: Path | None, none: bool) -> None:
+    """Name the operator's CERTIFICATE that signs what is told to the whole network, such as new runs.
+
+    It is needed where peers are asked by Unix sockets: an endpoint over TCP has its operator anyway.
+
+    \b
+    Examples:
+      peerctl context operator ops/ops.pem
+      peerctl context operator --none
+    """
+    if (certificate is None) != none:
+        raise InvalidInputError("name one certificate, or say --none")
+    contexts = Contexts.load(default_path())
+    found = None if certificate is None else operator_tls(certificate, "any").cert
+    replace(contexts, operator=found).save()
+    if settings.output == "json":
+        render.print_json({"operator": None if found is None else str(found)})
+    else:
+        click.echo("no operator" if found is None else f"{found} signs what is told to the whole network")
 
 
 @context.command("remove", cls=Command)

@@ -16,18 +16,30 @@ from ctl.text import seconds
 from peerd.pb import peers_pb2
 
 Peers = list[peers_pb2.Peer]
-COLUMNS = ("Peer", "State", "Since#", "Address", "Outbound", "Inbound", "Link RTT#", "Queue#", "Epoch#",
-           "Loops#")  # fmt: skip
-SPARE = ("Since#", "Queue#", "Inbound", "Epoch#", "Link RTT#")
+COLUMNS = ("Peer", "State", "Since#", "Version#", "Epoch#", "Link RTT#", "Skew#", "Run", "Loops#", "Software",
+           "Address", "Outbound", "Inbound", "Queue#")  # fmt: skip
+SPARE = ("Queue#", "Inbound", "Outbound", "Software", "Address", "Skew#", "Loops#", "Epoch#", "Run")
 
 
 @click.command(cls=Command)
 @pass_settings
 def peers(settings: Settings) -> int:
-    """The other peers and the links to them, as this one sees them.
+    """The other peers and the links to them, as this one sees them, by name.
 
-    "Epoch" is that of the newest mix key that a peer has announced; all of one network should agree.
-    "Loops" is the share of this peer's loop cover through that mix node that came home lately.
+    \b
+    States:
+      joining  a member that has not been reached yet
+      alive    reached: used as a mix node, and written to
+      suspect  its link is down; used again at once when that is up
+      left     said so itself (peerctl node drain)
+      dead     suspect for too long: nobody waits for it
+      revoked  by the authority, for good
+      damped   it came and went too often, and must stay for a while
+
+    "Version" is that of its descriptor, "Epoch" that of its newest mix key: all of one network should agree.
+    "Skew" is how far its clock is ahead of this peer's. "Run": from which round on it contributes, or that it
+    listens. "Loops" is the share of this peer's loop cover through that mix node that came home lately. A
+    narrow terminal shows fewer columns; --output json has everything.
 
     \b
     Examples:
@@ -35,8 +47,12 @@ def peers(settings: Settings) -> int:
       peerctl --all peers
       peerctl --context alice peers -o json
     """
-    targets, answers = ask(settings, Client.peers)
+    targets, answers = ask(settings, _sorted)
     return show(settings, targets, answers, _data, _look)
+
+
+async def _sorted(client: Client) -> Peers:
+    return sorted(await client.peers(), key=lambda peer: peer.name)
 
 
 def _data(peers: Peers) -> list[dict[str, object]]:
@@ -55,13 +71,30 @@ def _rows(peers: Peers) -> Iterator[tuple[object, ...]]:
     for peer in peers:
         yield (
             peer.name,
-            peer.state,
+            f"{peer.state}, damped" if peer.damped else peer.state,
             seconds(peer.since_seconds),
+            peer.version or "",
+            peer.epoch or "",
+            seconds(peer.link_rtt_seconds) if peer.link_rtt_seconds else "",
+            skew(peer.clock_skew_seconds) if peer.HasField("clock_skew_seconds") else "",
+            _run(peer),
+            f"{100 * peer.loop_quality:.0f} %" if peer.HasField("loop_quality") else "",
+            peer.software,
             peer.address,
             peer.outbound,
             peer.inbound,
-            seconds(peer.link_rtt_seconds) if peer.link_rtt_seconds else "",
             peer.queue_depth,
-            peer.epoch or "",
-            f"{100 * peer.loop_quality:.0f} %" if peer.HasField("loop_quality") else "",
         )
+
+
+def skew(value: float) -> str:
+    """Seconds, with a sign."""
+    sign = "-" if value < 0 else "+"
+    return f"{sign}{seconds(abs(value))}"
+
+
+def _run(peer: peers_pb2.Peer) -> str:
+    """What the peer says of its part in a run."""
+    if not peer.run_id:
+        return ""
+    return f"from {peer.contributes_from}" if peer.contributes_from else "listens"

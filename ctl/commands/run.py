@@ -12,14 +12,16 @@ import msgspec
 from rich.console import Group as Lines
 from rich.console import RenderableType
 
-from ctl import aio, render
+from ctl import aio, render, steering
 from ctl.app import Command, Group, UserInterruptError, ask, pass_settings, show
 from ctl.board import rounds_table
-from ctl.choices import PARTITION
+from ctl.choices import PARTITION, STALE
 from ctl.client import Client
 from ctl.contexts import Endpoint
 from ctl.defaults import make_spec
 from ctl.fanout import Answer
+from ctl.notices import Signer, operator_of
+from ctl.steering import Steered
 from ctl.targets import Settings, Targets, again, resolve
 from ctl.text import RUN_DIGITS, Duration
 from ctl.watch import view, watch
@@ -27,6 +29,9 @@ from peerd.errors import InvalidInputError
 from peerd.pb import runs_pb2
 
 RunStatus = runs_pb2.RunStatus
+COLUMNS = ("Peer", "Run", "Task", "State", "Round#", "Stage", "Cohort#", "Listening#", "From#",
+           "Skipped#")  # fmt: skip
+SPARE = ("Task", "Listening#", "Run")
 
 
 @click.group(cls=Group)
@@ -46,39 +51,79 @@ def run() -> None:
 @click.option("--batch-size", type=int)
 @click.option("--epochs", "local_epochs", type=int, help="Local epochs a round.")
 @click.option("--learning-rate", type=float)
-@click.option("--quorum", type=float, help="Share of the fragments after which grace starts.")
+@click.option("--quorum", type=float, help="Share of the fragments after which grace starts.  [default: 0.5]")
 @click.option("--grace", "grace_seconds", type=Duration())
 @click.option("--round-timeout", "round_timeout_seconds", type=Duration())
+@click.option("--shards", type=int, help="Parts of a shared data set.  [default: one for each enrolled peer]")
+@click.option("--stale", type=STALE, help="Fragments of rounds that a peer has closed.  [default: drop]")
+@click.option("--stale-rounds", type=int, help="With --stale use: how many rounds old at most.")
+@click.option("--join-window", type=Duration(), default=15.0,
+              help="Announced: who hears of it so soon begins with round 1.  [default: 15s]")  # fmt: skip
 @click.option("--run-id", help="32 hex digits.  [default: drawn, the same for all peers]")
 @click.option("--wait", is_flag=True, help="Watch until the run has ended.")
 @pass_settings
-def start(settings: Settings, /, task: str, wait: bool, **given: Any) -> int:
-    """Start a run on all peers that are named, most often --all.
+def start(settings: Settings, /, task: str, wait: bool, join_window: float, **given: Any) -> int:
+    """Start a run: with an operator's certificate on the whole network, else on the peers that are named.
 
-    It starts nowhere if one of them does not answer. What is not given is the task's default. Where
-    each peer has an operator of its own, all of them start the run with the same --run-id and options.
+    An operator (the global --operator, or that of the contexts file) signs a notice. One peer that takes it
+    is enough: peers tell each other, and who joins later hears of it, too, listens for a round and
+    contributes from then on. What is not given is the task's default.
+
+    Without an operator the run starts on the peers that are named, most often --all, and nowhere if one of
+    them does not answer. Where each peer has an operator of its own, all of them start the run with the same
+    --run-id and options, --shards among them.
 
     \b
     Examples:
-      peerctl --all run start --wait
+      peerctl run start --wait --operator ops.pem
       peerctl --all run start --task mnist-cnn --data-dir /srv/mnist --rounds 10
-      peerctl run start --run-id 5f0c...  --seed 7      on every peer's own host
+      peerctl --all run start --stale use --stale-rounds 2 --join-window 1m
+      peerctl run start --run-id 5f0c... --shards 12 --seed 7      on every peer's own host
     """
     targets = resolve(settings)
+    certificate = operator_of(settings, targets.endpoints)
+    signer = None if certificate is None else Signer.load(certificate)
     given["run_id"] = given["run_id"] or secrets.token_hex(16)
     given["data_dir"] = _data_dir(given["data_dir"], targets.endpoints)
-    spec = make_spec(task, **given)
-    message = runs_pb2.RunSpec(**msgspec.to_builtins(spec))
-    if targets.many:
-        _, present = ask(settings, Client.status)
-        if present.bad:
-            render.report_failures(present.bad, settings.output, "the run was started nowhere")
-            return present.exit_code
-    targets, answers = ask(settings, lambda client: client.start_run(message))
+    spec = make_spec(task, **given)  # what is wrong with it is said before anybody is asked
+    _, present = ask(settings, Client.status)
+    if not present.good or (present.bad and signer is None):
+        hint = "the run was started nowhere" if targets.many else ""
+        render.report_failures(present.bad, settings.output, hint)
+        return present.exit_code
+    if given["shards"] is None:
+        spec = msgspec.structs.replace(spec, shards=steering.enrolled(present.good))
+    notice = b""
+    if signer is not None:
+        notice = signer.started(steering.network_of(present.good), spec, join_window)
+    there = {answer.name for answer in present.good}
+    endpoints = tuple(endpoint for endpoint in targets.endpoints if endpoint.name in there)
+    steered = steering.start(endpoints, spec, notice, present.bad, settings.timeout)
+    answers = steered.answers
     if not wait or answers.bad:
         hint = _undo(settings, answers.good) if targets.many and answers.good else ""
-        return show(settings, targets, answers, render.plain, _started, hint)
-    return _watch(settings, targets)
+        code = show(settings, targets, answers, render.plain, _started, hint)
+        _tell_how(settings, steered, certificate)
+        return code
+    _tell_how(settings, steered, certificate)
+    took = {answer.name for answer in answers.good}
+    return _watch(settings, Targets(tuple(e for e in endpoints if e.name in took), targets.many))
+
+
+def _tell_how(settings: Settings, steered: Steered, certificate: Path | None) -> None:
+    """Whom the run reaches, and that who is not there will hear of it."""
+    if not steered.answers.good:
+        return
+    hint = "they hear of it from the others when they are back"
+    render.report_failures(steered.absent, settings.output, hint)
+    if settings.output == "json":
+        return
+    if certificate is None:
+        click.echo(
+            "Only on the peers named here: what no operator signs is not announced (--operator NAME.pem)."
+        )
+    else:
+        click.echo(f"Announced to the whole network, signed by {certificate.stem}.")
 
 
 def _undo(settings: Settings, started: Sequence[Answer[RunStatus]]) -> str:
@@ -106,11 +151,24 @@ def _steer(settings: Settings, call: Callable[[Client], Awaitable[RunStatus]]) -
 def stop(settings: Settings) -> int:
     """End the run. The peers go on relaying for the others.
 
+    A run that was announced ends on the whole network, if an operator signs it: one peer that takes the
+    notice is enough. Else it ends on the peers that are named.
+
     \b
-    Example:
+    Examples:
+      peerctl run stop --operator ops.pem
       peerctl --all run stop
     """
-    return _steer(settings, Client.stop_run)
+    targets = resolve(settings)
+    certificate = operator_of(settings, targets.endpoints)
+    signer = None if certificate is None else Signer.load(certificate)
+    steered = steering.stop(targets.endpoints, signer, settings.timeout)
+    code = show(settings, targets, steered.answers, render.plain, _started)
+    hint = "they hear of it from the others when they are back"
+    render.report_failures(steered.absent, settings.output, hint)
+    if signer is None and settings.output != "json" and any(a.value.announced for a in steered.answers.good):
+        click.echo("Only on the peers named here: to end it everywhere, name an --operator NAME.pem.")
+    return code
 
 
 @run.command("pause", cls=Command)
@@ -141,6 +199,11 @@ def resume(settings: Settings) -> int:
 @pass_settings
 def show_run(settings: Settings) -> int:
     """The run that goes on or was last, and its closed rounds.
+
+    "Cohort" is who contributes to the present round, "Listening" the other peers that do not yet. "From" is
+    the first round with fragments of this peer, "Skipped" how many it jumped over to catch up. Of each
+    closed round: its cohort, how many of the peers that were asked only listened, and fragments of earlier
+    rounds that were averaged in.
 
     \b
     Examples:
@@ -183,8 +246,7 @@ def _watch(settings: Settings, targets: Targets) -> int:
 
 
 def _started(answers: Sequence[Answer[RunStatus]]) -> RenderableType:
-    columns = ("Peer", "Run", "Task", "State", "Round#", "Stage", "Cohort#")
-    return render.table(columns, (_row(answer) for answer in answers))
+    return render.fitting(COLUMNS, (_row(answer) for answer in answers), SPARE)
 
 
 def _row(answer: Answer[RunStatus]) -> tuple[object, ...]:
@@ -197,6 +259,9 @@ def _row(answer: Answer[RunStatus]) -> tuple[object, ...]:
         f"{status.round}/{status.spec.rounds}",
         status.stage,
         status.cohort,
+        status.listeners,
+        status.contributes_from or "-",
+        status.rounds_skipped,
     )
 
 

@@ -22,6 +22,9 @@ ALARMS = {
     "direct": "DIRECT MODE: no mixnet, NO ANONYMITY (peerctl mix set --direct off)",
     "tracing": "TRACING: every packet's way is written down, NO ANONYMITY ([trace] file)",
     "blending": "BLENDING: loop cover does not come back (peerctl mix show)",
+    "disk": "DISK: state cannot be written, so a restart would lose it; relaying goes on (free some space)",
+    "clock": "CLOCK: this peer's and the others' differ too much (peerctl peers -o json; set the clock)",
+    "identity": "IDENTITY: a second daemon runs with this peer's keys (peerctl events); end one of the two",
 }
 """What the daemon's alarms mean."""
 SPARE = ("Up#", "RTT#", "Run", "Forwarded#", "Memory#")
@@ -54,6 +57,8 @@ def _rows(answers: Sequence[Answer[NodeStatus]]) -> RenderableType:
 
 def _stage(status: NodeStatus) -> str:
     """Of a run that goes on; else how it ended."""
+    if status.draining:
+        return "draining"
     return status.stage if status.run_state in ("", "running") else status.run_state
 
 
@@ -96,6 +101,8 @@ def _detail(answers: Sequence[Answer[NodeStatus]]) -> RenderableType:
         ("links at", status.link_address),
         ("metrics at", status.metrics_address or "off"),
         ("peers alive", f"{status.peers_alive} of {status.peers_enrolled}"),
+        *([("draining", "it leaves: nothing new goes through it")] if status.draining else []),
+        *([("delegate", "may sign in newcomers (peerctl network invite)")] if status.delegate else []),
         ("mixing", _mixing(status)),
         ("ALARMS", ", ".join(ALARMS.get(alarm, alarm) for alarm in status.alarms) or "none"),
         ("epoch", status.epoch),

@@ -38,11 +38,14 @@ class Plan:
     """For every peer; addresses and sockets are filled in for each."""
     command: tuple[str, ...] = PEERD
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(name=NETWORK))
+    late: tuple[str, ...] = ()
+    """Enrolled with the others, but not started with them."""
 
     @classmethod
     def make(
         cls, peers: int, base: PeerdConfig | None = None, command: tuple[str, ...] = PEERD, *,
-        epoch_seconds: float | None = None, preset: str | None = None, **mixing: Any,
+        epoch_seconds: float | None = None, preset: str | None = None, late: tuple[str, ...] = (),
+        **mixing: Any,
     ) -> Plan:  # fmt: skip
         """`mixing`: fields of MixingConfig, None for the default, over those of the preset.
         InvalidInputError."""
@@ -52,13 +55,16 @@ class Plan:
         given = {key: value for key, value in mixing.items() if value is not None}
         merged = msgspec.to_builtins(config.mixing) | preset_fields(preset or "") | given
         config = msgspec.structs.replace(config, mixing=convert(merged, MixingConfig, "mixing"))
-        hops = config.mixing.hops
-        if hops > peers - 2:
+        unknown = sorted(set(late) - set(peer_names(peers)))
+        if unknown:
+            raise InvalidInputError(f"late: {', '.join(unknown)} is none of the {peers} peers")
+        hops, started = config.mixing.hops, peers - len(set(late))
+        if hops > started - 2:
             raise InvalidInputError(
                 f"hops: {hops} mix nodes between two peers need at least {hops + 2} peers, "
-                f"not {peers}; fewer hops or more peers"
+                f"not {started}; fewer hops or more peers"
             )
-        return cls(peers, config, command, _network(epoch_seconds))
+        return cls(peers, config, command, _network(epoch_seconds), tuple(late))
 
     def peer_config(self, address: str, control_socket: Path, trace: Path) -> PeerdConfig:
         """One peer's: its own link address, socket and, where tracing is on, `trace` file: nothing that

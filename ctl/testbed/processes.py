@@ -54,6 +54,12 @@ class Process(msgspec.Struct, frozen=True):
         return found is not None and found.mark == self.mark and not found.zombie
 
     @property
+    def frozen(self) -> bool:
+        """By SIGSTOP."""
+        found = _look(self.pid)
+        return found is not None and found.mark == self.mark and found.stopped
+
+    @property
     def replaced(self) -> bool:
         """Another process has the pid now."""
         found = _look(self.pid)
@@ -63,6 +69,7 @@ class Process(msgspec.Struct, frozen=True):
 class _Found(NamedTuple):
     mark: str
     zombie: bool
+    stopped: bool
 
 
 def _look(pid: int) -> _Found | None:
@@ -72,10 +79,13 @@ def _look(pid: int) -> _Found | None:
         state, *fields = stat.rpartition(")")[2].split()
         boot = _read(Path("/proc/sys/kernel/random/boot_id")) or ""
         # Field 22 of proc(5) is the start time in ticks since boot.
-        return _Found(f"{boot.strip()}:{fields[18]}", state in "ZX")
+        return _Found(f"{boot.strip()}:{fields[18]}", state in "ZX", state in "Tt")
     try:
         process = psutil.Process(pid)  # no /proc: not Linux
-        return _Found(str(process.create_time()), process.status() == psutil.STATUS_ZOMBIE)
+        status = process.status()
+        return _Found(
+            str(process.create_time()), status == psutil.STATUS_ZOMBIE, status == psutil.STATUS_STOPPED
+        )
     except psutil.Error:
         return None
 
@@ -106,6 +116,7 @@ def terminate(processes: Sequence[Process], patience: float = TERM_SECONDS) -> l
         running = [process for process in processes if process.alive]
         for process in running:
             _signal(process, signal.SIGTERM)
+            signal_all(process, signal.SIGCONT)  # one that is frozen would not hear it
         stubborn = _wait_gone(running, patience)
         for process in processes:
             # While a group has members, its number is not given to a new process: if nobody else has
@@ -114,6 +125,31 @@ def terminate(processes: Sequence[Process], patience: float = TERM_SECONDS) -> l
                 _kill_group(process.pid)
         _wait_gone(stubborn, KILL_SECONDS)
         return stubborn
+
+
+def signal_all(process: Process, number: signal.Signals) -> None:
+    """To a daemon and whatever it has started, its trainer above all. Nothing happens to one that is gone."""
+    for one in (process, *started_by(process)):
+        if one.alive:
+            _signal(one, number)
+
+
+def started_by(process: Process) -> list[Process]:
+    """Its children, theirs, and so on."""
+    if not process.alive:
+        return []
+    try:
+        return [Process.of(child.pid) for child in psutil.Process(process.pid).children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def kill(process: Process, patience: float = KILL_SECONDS) -> bool:
+    """SIGKILL to the daemon alone: what it has started must notice by itself. False: it is still there
+    after so many seconds."""
+    if process.alive:
+        _signal(process, signal.SIGKILL)
+    return not _wait_gone([process], patience)
 
 
 def _wait_gone(processes: Sequence[Process], patience: float) -> list[Process]:

@@ -1,8 +1,9 @@
 """One testbed: a folder, its network, and its daemons.
 
 DIR/testbed.json    names, addresses, sockets, processes: what `down` needs
-DIR/contexts.toml   the control sockets, for `peerctl --testbed DIR --all ...`
+DIR/contexts.toml   the control sockets and the operator, for `peerctl --testbed DIR --all ...`
 DIR/network/        the authority
+DIR/ops/            an operator with the admin role, who announces runs
 DIR/peers/NAME/     a daemon's state directory
 DIR/NAME.toml       its configuration
 DIR/logs/NAME.log   what it says
@@ -15,9 +16,10 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,21 +30,28 @@ from ctl.aio import together
 from ctl.client import Client
 from ctl.contexts import UNIX, Contexts, Endpoint
 from ctl.targets import CONTEXTS_FILE
+from ctl.testbed import enrolment
 from ctl.testbed.plan import Plan, ReservedPorts, peer_names
-from ctl.testbed.processes import PeerExitedError, Process, how_it_ended, spawn, terminate
+from ctl.testbed.processes import (
+    PeerExitedError,
+    Process,
+    how_it_ended,
+    kill,
+    signal_all,
+    spawn,
+    started_by,
+    terminate,
+)
+from ctl.testbed.readiness import POLL_SECONDS, Progress, connected
 from peerd.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 
 RECORD = "testbed.json"
 MAX_RECORD_BYTES = 1 << 20
 UNIX_PATH_BYTES = 100
 """Longer socket paths do not fit the kernel's address structure."""
-POLL_SECONDS = 0.1
-
 DEATH_SECONDS = 1.0
 """A dying daemon's connection goes first, the process a moment later."""
 
-Progress = Callable[[str, bool], None]
-"""Called with what has been reached, and whether that completes the step."""
 T = TypeVar("T")
 
 
@@ -55,6 +64,10 @@ class Peer(msgspec.Struct):
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.alive
+
+    @property
+    def frozen(self) -> bool:
+        return self.process is not None and self.process.frozen
 
     @property
     def endpoint(self) -> Endpoint:
@@ -76,12 +89,20 @@ class Testbed:
         self.folder = folder
         self._record = record
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._ports: ReservedPorts | None = None
+        self._leaving: set[str] = set()
+        """Whose end is no accident."""
+        self._orphans: list[Process] = []
+        """What killed daemons had started; it should end by itself."""
 
     # -- files ------------------------------------------------------------------
 
     @classmethod
     def create(cls, folder: Path, plan: Plan, ports: ReservedPorts) -> Testbed:
-        """A network of `plan.peers` enrolled peers in a new or empty folder; nothing runs yet."""
+        """A network of `plan.peers` enrolled peers in a new or empty folder; nothing runs yet.
+
+        Their `ports` stay reserved until each is started, or `down`.
+        """
         folder = folder.resolve()
         if (folder / RECORD).exists():
             raise ConflictError(f"{folder}: a testbed lies here already")
@@ -94,8 +115,9 @@ class Testbed:
             for name, address in zip(peer_names(plan.peers), ports.addresses, strict=True)
         ]
         testbed = cls(folder, _Record(peers, str(sockets or "")))
+        testbed._ports = ports
         try:
-            testbed._enrol(plan)
+            enrolment.create(folder, plan, [(peer.name, peer.address) for peer in peers])
             testbed._write_contexts()
             testbed._save()
         except BaseException:
@@ -122,27 +144,33 @@ class Testbed:
     def _save(self) -> None:
         tomlfile.write_text(self.folder / RECORD, msgspec.json.encode(self._record).decode())
 
-    def _enrol(self, plan: Plan) -> None:
-        from peerd.membership import Authority  # not for those commands that need no authority
-
-        hops = max(plan.network.max_hops, plan.config.mixing.hops)
-        network = msgspec.structs.replace(plan.network, max_hops=hops)
-        authority = Authority.create(self.folder / "network", network)
-        for peer in self._record.peers:
-            state = self.state_dir(peer.name)
-            state.mkdir(mode=0o700, parents=True)
-            authority.enroll_local(peer.name, peer.address, state)
-
     def _write_contexts(self) -> None:
         first = self._record.peers[0].name
         endpoints = {endpoint.name: endpoint for endpoint in self.endpoints}
-        Contexts(self.folder / CONTEXTS_FILE, first, endpoints).save()
+        path = self.folder / CONTEXTS_FILE
+        Contexts(path, first, endpoints, enrolment.operator(self.folder)).save()
+
+    def add(self, name: str) -> None:
+        """Enrol one more peer, which is then started like the others. It is in no other peer's bundle."""
+        ports = ReservedPorts(1)
+        try:
+            (address,) = ports.addresses
+            sockets = self._record.sockets
+            socket = _socket(Path(sockets) if sockets else self.folder, name, short=bool(sockets))
+            if len(os.fsencode(socket)) > UNIX_PATH_BYTES:
+                raise InvalidInputError(f"{socket}: too long for a socket; choose a shorter name")
+            enrolment.add(self.folder, name, address)
+        finally:
+            ports.close()
+        self._record.peers.append(Peer(name, address, str(socket)))
+        self._write_contexts()
+        self._save()
 
     def remove(self) -> None:
         """Delete a testbed that is down: its own files, and the folder if nothing else is in it."""
         if self._record.sockets:
             shutil.rmtree(self._record.sockets, ignore_errors=True)
-        for part in ("logs", "network", "peers", "trace"):
+        for part in ("logs", enrolment.NETWORK, enrolment.OPERATOR, "peers", "trace"):
             shutil.rmtree(self.folder / part, ignore_errors=True)
         for file in (RECORD, CONTEXTS_FILE, *(f"{peer.name}.toml" for peer in self.peers)):
             (self.folder / file).unlink(missing_ok=True)
@@ -159,6 +187,22 @@ class Testbed:
     def endpoints(self) -> tuple[Endpoint, ...]:
         return tuple(peer.endpoint for peer in self._record.peers)
 
+    def peer(self, name: str) -> Peer:
+        """NotFoundError for a name that is none of this testbed's."""
+        for peer in self._record.peers:
+            if peer.name == name:
+                return peer
+        known = ", ".join(peer.name for peer in self._record.peers)
+        raise NotFoundError(f"no peer {name!r} in this testbed; it has {known}")
+
+    def config_file(self, name: str) -> Path:
+        return self.folder / f"{name}.toml"
+
+    @property
+    def operator(self) -> Path:
+        """The certificate of its operator."""
+        return enrolment.operator(self.folder)
+
     @property
     def running(self) -> list[str]:
         return [peer.name for peer in self._record.peers if peer.alive]
@@ -172,16 +216,18 @@ class Testbed:
     # -- processes --------------------------------------------------------------
 
     async def start(
-        self, plan: Plan, ports: ReservedPorts | None, patience: float, progress: Progress
+        self, plan: Plan, patience: float, progress: Progress, names: Collection[str] | None = None
     ) -> None:
-        """Start those that do not run and wait until each one's health service says SERVING.
+        """Start those that do not run, of `names` or of all but the plan's late ones, and wait until each
+        one's health service says SERVING.
 
         PeerExitedError when one ends instead, UnavailableError after `patience` seconds. What was
         started is then still there: `down` is the caller's.
         """
-        started = [peer for peer in self._record.peers if not peer.alive]
+        wanted = {p.name for p in self._record.peers} - set(plan.late) if names is None else set(names)
+        started = [peer for peer in self._record.peers if not peer.alive and peer.name in wanted]
         for peer in started:
-            self._launch(plan, peer, ports)
+            self._launch(plan, peer)
         ready = 0
 
         async def wait(endpoint: Endpoint) -> None:
@@ -200,8 +246,8 @@ class Testbed:
                 f"their logs are in {self.folder / 'logs'}"
             ) from None
 
-    def _launch(self, plan: Plan, peer: Peer, ports: ReservedPorts | None) -> None:
-        config = self.folder / f"{peer.name}.toml"
+    def _launch(self, plan: Plan, peer: Peer) -> None:
+        config = self.config_file(peer.name)
         trace = self.folder / "trace" / f"{peer.name}.jsonl"
         made = plan.peer_config(peer.address, Path(peer.socket), trace)
         tomlfile.write(config, msgspec.to_builtins(made))
@@ -211,37 +257,71 @@ class Testbed:
             "run",
             *("--state-dir", str(self.state_dir(peer.name))),
             *("--config", str(config)),
-            *("--bundle", str(self.folder / "network" / "bundles" / f"{peer.name}.bundle")),
+            *("--bundle", str(enrolment.bundle(self.folder, peer.name))),
         ]
-        if ports is not None:
-            ports.release(peer.address)
+        if self._ports is not None:
+            self._ports.release(peer.address)
         child = spawn(command, self.log(peer.name))
+        self._leaving.discard(peer.name)
         self._children[peer.name] = child
         peer.process = Process.of(child.pid)
         self._save()
 
     async def wait_connected(self, patience: float, progress: Progress) -> None:
-        """Until every peer sees all others alive. PeerExitedError; UnavailableError after `patience`."""
-        others = len(self._record.peers) - 1
-        seen = dict.fromkeys((peer.name for peer in self._record.peers), 0)
+        """Until every peer that runs sees all others that do alive. PeerExitedError; UnavailableError after
+        `patience` seconds, which names those who do not."""
+        running = [peer.endpoint for peer in self._record.peers if peer.alive and not peer.frozen]
+        await self.while_alive(connected(running, patience, progress))
 
-        async def wait(endpoint: Endpoint) -> None:
-            async with Client(endpoint, patience) as client:
-                while (alive := (await client.status()).peers_alive) < others:
-                    seen[endpoint.name] = alive
-                    await asyncio.sleep(POLL_SECONDS)
-                seen[endpoint.name] = alive
-            done = sum(count >= others for count in seen.values())
-            progress(f"{done} of {len(seen)} peers see all others", done == len(seen))
+    # -- experiments ------------------------------------------------------------
 
-        try:
+    def kill(self, name: str) -> None:
+        """SIGKILL, as the kernel does it when memory runs out: nothing is written, nobody is told."""
+        peer, process = self._running(name)
+        self._leaving.add(name)
+        self._orphans += started_by(process)
+        if not kill(process):
+            raise UnavailableError(f"{name}: process {process.pid} does not go")
+        self._gone(peer)
+
+    def leaving(self, name: str) -> None:
+        """It was asked to leave: its end is no accident."""
+        self._leaving.add(name)
+
+    async def wait_gone(self, name: str, patience: float) -> bool:
+        """Until one that was asked to leave has ended by itself; False: it has not, after so many seconds."""
+        peer = self.peer(name)
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                await self.while_alive(together(*(wait(e) for e in self.endpoints)))
-        except TimeoutError:
-            poor = ", ".join(f"{name} {count}" for name, count in seen.items() if count < others)
-            raise UnavailableError(
-                f"not all {others} others alive after {patience:.0f} s, as seen by: {poor}"
-            ) from None
+                while True:  # the process may be another peerctl's child
+                    if not peer.alive:
+                        break
+                    await asyncio.sleep(POLL_SECONDS)
+        if peer.alive:
+            return False
+        self._gone(peer)
+        return True
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP: it does nothing, and nobody is told; its connections stay open."""
+        signal_all(self._running(name)[1], signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        signal_all(self._running(name)[1], signal.SIGCONT)
+
+    def _running(self, name: str) -> tuple[Peer, Process]:
+        peer = self.peer(name)
+        if peer.process is None or not peer.alive:
+            raise ConflictError(f"{name} does not run; `peerctl testbed start {name}`")
+        return peer, peer.process
+
+    def _gone(self, peer: Peer) -> None:
+        child = self._children.pop(peer.name, None)
+        if child is not None:
+            child.poll()  # reaps it
+        peer.process = None
+        if self.folder.is_dir():
+            self._save()
 
     async def while_alive(self, work: Coroutine[Any, Any, T]) -> T:
         """`work`'s result; PeerExitedError as soon as one of the daemons has ended."""
@@ -267,6 +347,8 @@ class Testbed:
     def dead(self) -> PeerExitedError | None:
         """The first daemon found that has ended, though nobody asked it to."""
         for peer in self._record.peers:
+            if peer.name in self._leaving:
+                continue
             child = self._children.get(peer.name)
             code = None if child is None else child.poll()
             gone = child is None and peer.process is not None and not peer.alive
@@ -274,21 +356,27 @@ class Testbed:
                 return PeerExitedError(peer.name, how_it_ended(code), self.log(peer.name), code)
         return None
 
-    def down(self) -> list[str]:
-        """End every process of the testbed; the names of those that had to be killed. Blocks for some
-        seconds at most, and no signal interrupts it."""
-        processes = {p.name: p.process for p in self._record.peers if p.process is not None}
+    def end(self, names: Collection[str]) -> list[str]:
+        """End these: SIGTERM, and after ten seconds SIGKILL; the names of those that had to be killed.
+        Blocks so long at most, and no signal interrupts it."""
+        chosen = [self.peer(name) for name in names]
+        self._leaving.update(names)
+        processes = {peer.name: peer.process for peer in chosen if peer.process is not None}
         killed = terminate(list(processes.values()))
-        for child in self._children.values():
-            child.poll()  # reaps it
-        for peer in self._record.peers:
-            peer.process = None
-        if self.folder.is_dir():
-            self._save()
+        for peer in chosen:
+            self._gone(peer)
+        return [name for name, process in processes.items() if process in killed]
+
+    def down(self) -> list[str]:
+        """The same for all, whatever state they are in."""
+        killed = self.end([peer.name for peer in self._record.peers])
+        terminate(self._orphans)
+        if self._ports is not None:
+            self._ports.close()
         if self._record.sockets:
             for peer in self._record.peers:
                 Path(peer.socket).unlink(missing_ok=True)
-        return [name for name, process in processes.items() if process in killed]
+        return killed
 
 
 def _socket(folder: Path, name: str, short: bool) -> Path:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ctl.testbed.plan import Plan, ReservedPorts
 from ctl.testbed.processes import PeerExitedError
-from ctl.testbed.testbed import Progress, Testbed
+from ctl.testbed.readiness import Progress
+from ctl.testbed.testbed import Testbed
 from peerd.errors import ConflictError
 
 ATTEMPTS = 3
@@ -14,22 +15,24 @@ ATTEMPTS = 3
 
 
 async def bring_up(folder: Path, plan: Plan, patience: float, progress: Progress) -> Testbed:
-    """A new testbed whose peers all see each other. After a failure nothing runs; the logs stay."""
+    """A new testbed whose peers all see each other, but for the plan's late ones, which do not run yet.
+    After a failure nothing runs; the logs stay."""
     for attempts_left in reversed(range(ATTEMPTS)):
         ports = ReservedPorts(plan.peers)
         try:
             testbed = Testbed.create(folder, plan, ports)
-            try:
-                await _start(testbed, plan, ports, patience, progress)
-            except PeerExitedError as error:
-                if error.code != ConflictError.exit_code or not attempts_left:
-                    raise
-                testbed.remove()
-                progress("a port was taken in between; once more with others", True)
-                continue
-            return testbed
-        finally:
+            await _start(testbed, plan, patience, progress)
+        except PeerExitedError as error:
             ports.close()
+            if error.code != ConflictError.exit_code or not attempts_left:
+                raise
+            testbed.remove()
+            progress("a port was taken in between; once more with others", True)
+        except BaseException:
+            ports.close()
+            raise
+        else:
+            return testbed
     raise ConflictError("no free ports")  # range() above is never empty: for the type checker
 
 
@@ -39,18 +42,25 @@ async def bring_back(testbed: Testbed, plan: Plan, patience: float, progress: Pr
         raise ConflictError(
             f"{testbed.folder} is a testbed of {len(testbed.peers)} peers; --fresh makes a new one"
         )
-    await _start(testbed, plan, None, patience, progress)
+    await _start(testbed, plan, patience, progress)
 
 
-async def _start(
-    testbed: Testbed,
-    plan: Plan,
-    ports: ReservedPorts | None,
-    patience: float,
-    progress: Progress,
-) -> None:
+async def grow(testbed: Testbed, plan: Plan, name: str, patience: float, progress: Progress) -> None:
+    """Enrol one more peer in a testbed that runs and start it, until all see each other. When that fails, the
+    new one does not run; the others go on."""
+    testbed.add(name)
     try:
-        await testbed.start(plan, ports, patience, progress)
+        await testbed.start(plan, patience, progress, [name])
+        await testbed.wait_connected(patience, progress)
+    except BaseException:
+        if testbed.peer(name).alive:
+            testbed.end([name])
+        raise
+
+
+async def _start(testbed: Testbed, plan: Plan, patience: float, progress: Progress) -> None:
+    try:
+        await testbed.start(plan, patience, progress)
         await testbed.wait_connected(patience, progress)
     except BaseException:
         testbed.down()

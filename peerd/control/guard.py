@@ -18,6 +18,7 @@ from peerd.errors import DeniedError, PeerdError
 READ_ONLY = frozenset(
     {
         "/peerd.v1.Node/GetStatus",
+        "/peerd.v1.Node/WatchEvents",
         "/peerd.v1.Mixing/Get",
         "/peerd.v1.Mixing/Measure",
         "/peerd.v1.Peers/List",

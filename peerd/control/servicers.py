@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import grpc.aio
 import msgspec
 
-from peerd.config import convert
+from peerd.membership import run_spec_of
 from peerd.node import Node
 from peerd.pb import (
     mixing_pb2,
@@ -20,7 +20,6 @@ from peerd.pb import (
     runs_pb2,
     runs_pb2_grpc,
 )
-from peerd.types import RunSpec
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -33,12 +32,6 @@ def _fields(snapshot: msgspec.Struct) -> dict[str, Any]:
     return fields
 
 
-def spec_of(message: runs_pb2.RunSpec) -> RunSpec:
-    """Validate a run's spec. Raises InvalidInputError that names the field and what is allowed."""
-    raw = {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
-    return convert(raw, RunSpec, "run spec")
-
-
 class NodeServicer(node_pb2_grpc.NodeServicer):
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -47,6 +40,18 @@ class NodeServicer(node_pb2_grpc.NodeServicer):
         self, request: node_pb2.GetStatusRequest, context: Context
     ) -> node_pb2.NodeStatus:
         return node_pb2.NodeStatus(**_fields(self._node.status()))
+
+    async def Drain(  # noqa: N802
+        self, request: node_pb2.DrainRequest, context: Context
+    ) -> AsyncIterator[node_pb2.DrainProgress]:
+        async for progress in self._node.drain(request.timeout_seconds, stay=request.stay):
+            yield node_pb2.DrainProgress(**_fields(progress))
+
+    async def WatchEvents(  # noqa: N802
+        self, request: node_pb2.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[node_pb2.Event]:
+        async for event in self._node.watch_events(request.last, follow=request.follow):
+            yield node_pb2.Event(**_fields(event))
 
 
 class MixingServicer(mixing_pb2_grpc.MixingServicer):
@@ -81,6 +86,17 @@ class PeersServicer(peers_pb2_grpc.PeersServicer):
         peers = [peers_pb2.Peer(**_fields(peer)) for peer in self._node.peers()]
         return peers_pb2.ListPeersResponse(peers=peers)
 
+    async def Publish(  # noqa: N802
+        self, request: peers_pb2.PublishRequest, context: Context
+    ) -> peers_pb2.PublishResponse:
+        return peers_pb2.PublishResponse(accepted=self._node.publish(request.records))
+
+    async def Invite(  # noqa: N802
+        self, request: peers_pb2.InviteRequest, context: Context
+    ) -> peers_pb2.InviteResponse:
+        token = await self._node.invite(request.name, request.expires_in_seconds)
+        return peers_pb2.InviteResponse(token=token, expires_in_seconds=request.expires_in_seconds)
+
 
 class RunsServicer(runs_pb2_grpc.RunsServicer):
     def __init__(self, node: Node) -> None:
@@ -89,12 +105,12 @@ class RunsServicer(runs_pb2_grpc.RunsServicer):
     async def Start(  # noqa: N802
         self, request: runs_pb2.StartRunRequest, context: Context
     ) -> runs_pb2.RunStatus:
-        return runs_pb2.RunStatus(**_fields(await self._node.start_run(spec_of(request.spec))))
+        return runs_pb2.RunStatus(**_fields(await self._node.start_run(run_spec_of(request.spec), request.notice)))
 
     async def Stop(  # noqa: N802
         self, request: runs_pb2.StopRunRequest, context: Context
     ) -> runs_pb2.RunStatus:
-        return runs_pb2.RunStatus(**_fields(await self._node.stop_run()))
+        return runs_pb2.RunStatus(**_fields(await self._node.stop_run(request.notice)))
 
     async def Pause(  # noqa: N802
         self, request: runs_pb2.PauseRunRequest, context: Context

@@ -64,9 +64,11 @@ class Delivery:
         """A new epoch has begun: what is wrapped already is for the keys of the last one."""
         self._cover.discard_stock()
 
-    def send(self, to: PeerId, payload: bytes, tag: int) -> DropReason | None:
+    def send(
+        self, to: PeerId, payload: bytes, tag: int, message_id: bytes | None = None
+    ) -> DropReason | None:
         """Queue a message for a peer; its `tag` comes back in `Acked` or `GaveUp`."""
-        return self._sender.send(to, payload, tag)
+        return self._sender.send(to, payload, tag, message_id)
 
     def work(self, now: float) -> list[Event]:
         """What is due: resends, lost loops; and new attempts, unless sending is shaped."""
@@ -125,6 +127,11 @@ class Delivery:
     def dummy(self) -> Inject | None:
         """What fills an empty slot of a constant-rate strategy."""
         return self._cover.dummy()
+
+    def peer_left(self, peer: PeerId) -> list[Event]:
+        """What was meant for it is dropped; what goes through it still arrives."""
+        self._cover.peer_died(peer)
+        return self._sender.cancel(lambda to, _tag: to == peer, DropReason.PEER_DEAD)
 
     def peer_died(self, peer: PeerId, now: float) -> list[Event]:
         self._cover.peer_died(peer)

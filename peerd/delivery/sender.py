@@ -105,11 +105,20 @@ class Sender:
     def in_flight(self) -> int:
         return len(self._open)
 
-    def send(self, to: PeerId, payload: bytes, tag: int) -> DropReason | None:
-        """Queue a message. `tag` comes back in `Acked` or `GaveUp`. SEND_QUEUE_FULL when full."""
+    def send(
+        self, to: PeerId, payload: bytes, tag: int, message_id: bytes | None = None
+    ) -> DropReason | None:
+        """Queue a message. `tag` comes back in `Acked` or `GaveUp`. SEND_QUEUE_FULL when full.
+
+        `message_id`: of what the recipient may have had before, so that it is taken once; None: a new one.
+        One that is still in flight is not queued again.
+        """
         if len(self._queue) >= self._config.queue_limit:
             return DropReason.SEND_QUEUE_FULL
-        message_id = self._rng.randbytes(MESSAGE_ID_BYTES)
+        if message_id is None:
+            message_id = self._rng.randbytes(MESSAGE_ID_BYTES)
+        elif message_id in self._open:
+            return None
         self._queue.append(_Outgoing(to, payload, tag, message_id))
         return None
 

@@ -12,11 +12,12 @@ removed, so that this key ends with this process.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from peerd.errors import PeerdError
-from peerd.membership import Descriptor, Identity
+from peerd.membership import About, Descriptor, Identity
 from peerd.sphinx import EpochKey, Epochs, Keyring, MixKey, ReplayFilter
 from peerd.store import MixKeyFile, ReplayLog, boot_id
 
@@ -43,25 +44,30 @@ class Rotation:
         self._log = log
         self._logs: dict[int, ReplayLog] = {}
         self._unsaved = False
+        self._about = self._described = About()
         self.keyring = Keyring()
         self.epoch = 0
         self.descriptor: Descriptor = identity.descriptor
 
-    def start(self, wall: float) -> None:
-        """Load what is on disk, throw away what cannot be trusted, make what is missing."""
+    def start(self, wall: float, about: About, version: int = 0) -> None:
+        """Load what is on disk, throw away what cannot be trusted, make what is missing.
+
+        `version`: of the last descriptor that is known of this peer; the next one's is higher.
+        """
+        self._about = about
         self._folder.mkdir(mode=0o700, exist_ok=True)
         loaded = self._file.load()
         if loaded is None:
             self._log.warning("mix keys were unreadable; fresh ones are made")
             loaded = 0, {}
-        version, privates = loaded
+        before, privates = loaded
         for epoch, private in privates.items():
             self._reload(epoch, private)
         for path in self._folder.glob(f"*{SUFFIX}"):
             if path not in {self._path(key.epoch) for key in self.keyring}:
                 path.unlink(missing_ok=True)
         # Wall time too: a peer whose mix keys were lost still announces a newer descriptor than before.
-        self._version = max(version, int(wall))
+        self._version = max(before, version, int(wall))
         self.update(wall)
 
     def update(self, wall: float) -> bool:
@@ -84,6 +90,28 @@ class Rotation:
                 self._path(epoch).unlink(missing_ok=True)
             except OSError as error:  # the key has gone: harmless, and the next start tries again
                 self._log.error("replay log of a past epoch not removed", error=str(error))
+        return changed
+
+    def say(self, about: About, wall: float) -> bool:
+        """Something else of this peer beside its keys. Whether there is a new descriptor."""
+        self._about = about
+        return self._renew(wall)
+
+    def outbid(self, version: int, wall: float) -> None:
+        """Another descriptor of this peer is about, with that version: make one that is newer."""
+        self._version = max(self._version, version)
+        self._described = About(instance=-1)
+        self._renew(wall)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the disk has refused the keys."""
+        return self._unsaved
+
+    def _renew(self, wall: float) -> bool:
+        changed = self._describe(wall)
+        if changed:
+            self._save()
         return changed
 
     def next_change(self, wall: float) -> float:
@@ -151,10 +179,11 @@ class Rotation:
 
     def _describe(self, wall: float) -> bool:
         keys = tuple((epoch, self.keyring[epoch].key.public) for epoch in (self.epoch, self.epoch + 1))
-        if keys == self.descriptor.mix_keys:
+        if keys == self.descriptor.mix_keys and self._about == self._described:
             return False
         self._version = max(self._version + 1, int(wall))
-        self.descriptor = self._identity.describe(keys, self._version)
+        self.descriptor = self._identity.describe(keys, self._version, **asdict(self._about))
+        self._described = self._about
         return True
 
     def _save(self) -> None:

@@ -15,8 +15,10 @@ from peerd.learning.fragment import (
     cut,
     decode_payload,
     encode_fragment,
+    fragment_place,
     fragment_values,
 )
+from peerd.learning.ports import FragmentSink, RunObserver, SaveRun
 from peerd.learning.rounds import Rounds
 from peerd.learning.run import Run
 from peerd.learning.trainer_client import TaskError, TrainerClient, TrainerDied
@@ -25,12 +27,14 @@ __all__ = [
     "DEFAULTS",
     "Cover",
     "Fragment",
+    "FragmentSink",
     "Layout",
     "Mean",
     "Rejected",
     "Rounds",
     "Run",
     "RunObserver",
+    "SaveRun",
     "TaskError",
     "TrainerClient",
     "TrainerDied",
@@ -38,5 +42,6 @@ __all__ = [
     "cut",
     "decode_payload",
     "encode_fragment",
+    "fragment_place",
     "fragment_values",
 ]

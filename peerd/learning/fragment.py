@@ -6,6 +6,7 @@ arrives was written by a stranger: it is decoded with `decode_payload` and never
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -100,12 +101,28 @@ def cut(vector: Vector, layout: Layout) -> Iterator[tuple[int, Vector]]:
     return ((index, vector[layout.slice(index)]) for index in range(layout.fragments))
 
 
+def frozen(vector: Vector) -> Vector:
+    """A read-only view: who hands out the vector itself, not a copy, lets nobody change it."""
+    view = vector.view()
+    view.setflags(write=False)
+    return view
+
+
 def encode_fragment(run: int, round: int, index: int, values: Vector) -> bytes:
     """A Payload. run: `RunSpec.wire_id`; round from 1; index from 0; values shape (n,)."""
     fragment = payload_pb2.Fragment(
         run=run, round=round, index=index, values=values.astype(WIRE_FLOAT, copy=False).tobytes()
     )
     return payload_pb2.Payload(fragment=fragment).SerializeToString()
+
+
+def fragment_place(payload: bytes) -> bytes:
+    """Run, round and index of an own fragment's Payload: what it is called, whatever its values are. 16
+    bytes. ValueError for a payload that holds none."""
+    fragment = payload_pb2.Payload.FromString(payload).fragment
+    if not fragment.round:
+        raise ValueError("the payload holds no fragment")
+    return struct.pack(">QII", fragment.run, fragment.round, fragment.index)
 
 
 def decode_payload(data: bytes) -> Fragment | Cover | Rejected:

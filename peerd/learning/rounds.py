@@ -1,111 +1,81 @@
 """The rounds of one run on one peer: a state machine without IO.
 
-    stage        leaves on                        to            doing so it asks for
-    starting     start                            training      StartTraining
-    training     trained                          exchanging    SendFragments
-    exchanging   complete | grace | timeout       evaluating    RoundClosed, Evaluate
-    evaluating   evaluated, more rounds to come   training      StartTraining
-    evaluating   evaluated, last round            done          Finished
-    any          stop                             done          nothing
+    stage        leaves on                            to            doing so it asks for
+    starting     start                                training      Contribute, StartTraining
+    starting     start, to listen first               listening     nothing
+    listening    complete | grace | timeout           evaluating    RoundClosed, Contribute, Evaluate
+    listening    left behind                          listening     Skipped, Contribute
+    listening    nobody contributes                   training      Contribute, StartTraining
+    training     trained                              exchanging    SendFragments
+    training     trained, the others are ahead        listening     Skipped, Contribute
+    exchanging   complete | grace | timeout           evaluating    RoundClosed, Evaluate
+    exchanging   left behind                          listening     Skipped, Contribute
+    evaluating   evaluated, more rounds to come       training      StartTraining
+    evaluating   evaluated, the others are ahead      listening     Skipped, Contribute
+    evaluating   evaluated, last round                done          Finished
+    any          stop                                 done          nothing
 
 A pause is served between two stages: the stage goes on to its end, then `paused` holds the next one back
-until `resume`. How the exchange ends:
+until `resume`. How a round ends:
 
-    complete   every index has a fragment from each other peer of the cohort
+    complete   every index has a fragment from each other peer that contributes
     grace      the quorum was there, and then `grace_seconds` passed
-    timeout    `round_timeout_seconds` passed since the own fragments were sent
+    timeout    `round_timeout_seconds` passed since the own fragments were sent, or listening began
 
-Peers are not in step. Fragments of the current round count from its beginning, also while this peer still
-trains; those of the next round wait in a second mean; older and newer ones are dropped. A fragment names
-no sender, so the cohort's size bounds how many an index accepts: that keeps out late duplicates, and an
-attacker who floods one round can spoil that round but not use memory.
+Who listens has no own update in the mean. That is how a newcomer, or a peer that was away, gets the model:
+it takes the mean of the others in the round that they are in, which is the very one that they compute, and
+contributes from the next round on.
+
+Nobody leads, and peers are not in step. When a quorum's fragments of later rounds have come, the others are
+*ahead*: an update for this round would be too late for them, and is neither sent (unless late ones count,
+`RunSpec.stale`) nor trained for. A peer that waits is *left behind* if moreover its own round has no quorum,
+or, where it only listens, less than theirs; else it lacks but what is still on its way. See `collect`.
+
+Two halves that were apart, a partition healed: why they end in one round. Let N peers contribute; each
+expects fragments of N - 1 others, and with the quorum of 1/2 needs those of (N - 1)/2. Let b of them be in
+a later round than the a = N - b that are behind, who all get the fragments of those b.
+
+    b >= (N - 1)/2    Those behind see a quorum ahead of them and go there: at once, or, if the a - 1 of
+                      their own round are a quorum too, when they have closed it.
+    b <  (N - 1)/2    Those behind see none, but a - 1 = N - 1 - b > (N - 1)/2: they have a quorum among
+                      themselves and go on, by grace, round by round. Those ahead have b - 1 others in
+                      their round and no quorum: they hold until the larger half comes, which finds their
+                      fragments waiting. A timeout lets them go a round further; a round by grace is shorter.
+
+For any sizes it is one of the two. A quorum above 1/2 may leave both to their timeouts, one below lets both
+go on apart. A fragment names no sender, so a member that sends for half the cohort can make others jump;
+as it can also spoil every mean, that takes no new trust.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 import msgspec
 
 from peerd.clock import earliest
-from peerd.learning.aggregate import Mean
-from peerd.learning.fragment import Fragment, Layout, Vector, cut
+from peerd.learning.actions import (
+    Action,
+    Contribute,
+    Dropped,
+    Evaluate,
+    Finished,
+    RoundClosed,
+    RoundsStatus,
+    SendFragments,
+    Skipped,
+    Stage,
+    StartTraining,
+)
+from peerd.learning.collect import Collected, Others, stale_rounds
+from peerd.learning.fragment import Fragment, Layout, Vector, cut, frozen
 from peerd.status import RoundResult
 from peerd.types import DropReason, RunSpec
 
 KEPT_RESULTS = 1_000
 """Closed rounds whose results are remembered."""
-
-
-class Stage(StrEnum):
-    STARTING = "starting"
-    TRAINING = "training"
-    EXCHANGING = "exchanging"
-    EVALUATING = "evaluating"
-    PAUSED = "paused"
-    DONE = "done"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StartTraining:
-    """Train from `vector`, then call `trained`."""
-
-    round: int
-    vector: Vector
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SendFragments:
-    """Send each (index, values) to every other peer, in this random order."""
-
-    round: int
-    fragments: tuple[tuple[int, Vector], ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RoundClosed:
-    """`vector` is the aggregate, the model that the next round starts from. Sends of earlier rounds can
-    be cancelled now; those of this round may still be missing elsewhere."""
-
-    result: RoundResult
-    vector: Vector
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evaluate:
-    """Measure the aggregate on the test set, then call `evaluated`."""
-
-    round: int
-    vector: Vector
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """All rounds are done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    reason: DropReason
-
-
-Action = StartTraining | SendFragments | RoundClosed | Evaluate | Finished | Dropped
-
-
-@dataclass(frozen=True, slots=True)
-class RoundsStatus:
-    state: str
-    """starting, running, paused, finished, stopped; paused as soon as a pause is asked for"""
-    round: int
-    """The current one, from 1."""
-    stage: Stage
-    cohort: int
-    fragments_received: int
-    """In this round, at most one from each other peer for each index."""
-    fragments_expected: int
-    results: tuple[RoundResult, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,49 +88,67 @@ class _Trained:
 
 
 class Rounds:
-    """Methods take events with `now` (monotonic seconds) and return what is to be done, in order."""
+    """Methods take events with `now` (monotonic seconds) and return what is to be done, in order.
+
+    `contributors` is what `set_cohort` takes. `initial` is the model that round `start_round` starts from.
+    `listening`: take the others' model first. ValueError where `start_round` is none of the run's.
+    """
 
     def __init__(
         self,
         spec: RunSpec,
         layout: Layout,
         initial: Vector,
-        cohort: int,
+        contributors: Iterable[int],
         now: float,
         rng: random.Random,
+        *,
+        start_round: int = 1,
+        listening: bool = False,
     ) -> None:
+        if not 1 <= start_round <= spec.rounds:
+            raise ValueError(f"round {start_round} of {spec.rounds}")
         self._spec = spec
         self._layout = layout
         self._rng = rng
-        self._others = max(1, cohort) - 1
-        self._round = 1
+        self._first = Stage.LISTENING if listening else Stage.TRAINING
+        self._collected = Collected(spec, layout, Others(contributors), start_round)
+        self._round = start_round
         self._stage = Stage.STARTING
         self._held = Stage.STARTING
         """While paused: the stage that `resume` enters."""
         self._pausing = False
         self._stopped = False
         self._closed = False
-        self._mean = Mean(layout, self._others)
-        self._ahead = Mean(layout, self._others)
+        self._contributes_from = 0
         self._own: _Trained | None = None
-        self._round_began = now
-        self._sent_at = now
+        self._began = now
+        self._lasting = False
+        """Whether the last result's round, closed, is not over yet."""
+        self._waits_since = now
         self._grace_at: float | None = None
         self._gave_up = 0
+        self._skipped = 0
         self._results: tuple[RoundResult, ...] = ()
-        self.model = _frozen(initial)
+        self.model = frozen(initial)
         """The last aggregate; before the first, the initial model."""
 
     # -- state ----------------------------------------------------------------
 
     @property
     def status(self) -> RoundsStatus:
+        others = self._collected.others
+        contributing = others.contributing(self._round)
+        received = self._results[-1].fragments_received if self._closed else self._received()
         return RoundsStatus(
             state=self._state(),
             round=self._round,
             stage=self._stage,
-            cohort=self._others + 1,
-            fragments_received=self._mean.received(self._others),
+            cohort=contributing + (0 < self._contributes_from <= self._round),
+            listeners=others.total - contributing,
+            contributes_from=self._contributes_from,
+            rounds_skipped=self._skipped,
+            fragments_received=received,
             fragments_expected=self._expected(),
             results=self._results,
         )
@@ -174,14 +162,18 @@ class Rounds:
 
     def next_deadline(self) -> float | None:
         """When `tick` is due. None: only an event leads on."""
-        if self._stage is not Stage.EXCHANGING:
-            return None
-        return earliest(self._timeout_at(), self._grace_at)
+        return earliest(self._timeout_at(), self._grace_at) if self._waiting() else None
+
+    def own_fragments(self) -> SendFragments | None:
+        """For a peer that has just appeared: this peer's fragments of the present round, if they are on
+        their way to the others or were, in a new random order."""
+        sent = self._closed or self._stage is Stage.EXCHANGING
+        return self._fragments() if sent and not self._stopped else None
 
     # -- the operator's events ------------------------------------------------
 
     def start(self, now: float) -> list[Action]:
-        return self._enter(Stage.TRAINING, now) if self._stage is Stage.STARTING else []
+        return self._enter(self._first, now) if self._stage is Stage.STARTING else []
 
     def pause(self, now: float) -> list[Action]:
         """Wait at the end of the present stage."""
@@ -205,8 +197,8 @@ class Rounds:
         """The trained model, shape (parameters,), finite; samples: how many it was trained on."""
         if self._stage is not Stage.TRAINING:
             return []
-        seconds = now - self._round_began
-        self._own = _Trained(_frozen(update), loss, accuracy_local, samples, seconds)
+        seconds = now - self._began
+        self._own = _Trained(frozen(update), loss, accuracy_local, samples, seconds)
         return self._enter(Stage.EXCHANGING, now)
 
     def evaluated(self, accuracy: float, test_samples: int, now: float) -> list[Action]:
@@ -215,41 +207,25 @@ class Rounds:
         self._amend(self._round, accuracy=accuracy, test_samples=test_samples)
         if self._round >= self._spec.rounds:
             return self._enter(Stage.DONE, now)
-        self._round += 1
-        self._mean, self._ahead = self._ahead, Mean(self._layout, self._others)
-        self._closed = False
-        self._own = None
-        self._gave_up = 0
+        self._go_to(self._round + 1)
         return self._enter(Stage.TRAINING, now)
 
     # -- the network's events -------------------------------------------------
 
     def fragment(self, fragment: Fragment, now: float) -> list[Action]:
         """A stranger's fragment: averaged in, or dropped for a reason."""
-        mean = self._mean_for(fragment)
-        reason = mean if isinstance(mean, DropReason) else mean.add(fragment.index, fragment.values)
-        if reason is not None:
-            return [Dropped(reason)]
-        return self.tick(now) if mean is self._mean else []
+        if self._stopped and fragment.run == self._spec.wire_id:
+            return [Dropped(DropReason.ROUND_PAST)]
+        added = self._collected.add(fragment)
+        if isinstance(added, DropReason):
+            return [Dropped(added)]
+        return [*_dropped(DropReason.ROUND_AHEAD, added), *self.tick(now)]
 
-    def _mean_for(self, fragment: Fragment) -> Mean | DropReason:
-        if fragment.run != self._spec.wire_id:
-            return DropReason.WRONG_RUN
-        if self._stage is Stage.DONE or fragment.round < self._round + self._closed:
-            return DropReason.ROUND_PAST
-        if fragment.round == self._round:
-            return self._mean
-        if fragment.round == self._round + 1 <= self._spec.rounds:
-            return self._ahead
-        return DropReason.ROUND_AHEAD
-
-    def set_cohort(self, cohort: int, now: float) -> list[Action]:
-        """How many peers take part now, oneself included. What is expected follows at once. What is
-        accepted does not shrink within a round, or a dead peer's fragments would displace a live one's.
+    def set_cohort(self, others: Iterable[int], now: float) -> list[Action]:
+        """The other peers that take part now: for each the first round with its fragments, 0 while it only
+        listens. What is expected follows at once, so that nobody is waited for who is not there any more.
         """
-        self._others = max(1, cohort) - 1
-        for mean in (self._mean, self._ahead):
-            mean.limit = max(mean.limit, self._others)
+        self._collected.set_others(Others(others))
         return self.tick(now)
 
     def gave_up(self, round_number: int) -> None:
@@ -262,13 +238,20 @@ class Rounds:
                 self._amend(round_number, gave_up=result.gave_up + 1)
 
     def tick(self, now: float) -> list[Action]:
-        """Close the exchange if it is over."""
-        if self._stage is not Stage.EXCHANGING:
+        """Close the round if it is over, or go where the others are."""
+        if not self._waiting():
             return []
-        received, expected = self._mean.received(self._others), self._expected()
-        if received >= expected:
+        listening = self._stage is Stage.LISTENING
+        if listening and not self._collected.others.contributors:
+            return self._enter(Stage.TRAINING, now)
+        received, expected = self._received(), self._expected()
+        if received >= expected and (expected or not listening):
             return self._close("complete", now)
-        if received < self._spec.quorum * expected:
+        quorum = expected > 0 and received >= self._spec.quorum * expected
+        there = self._collected.cohort_round() if listening or not quorum else None
+        if there is not None and (not quorum or self._collected.received(there) > received):
+            return self._jump(there, now)
+        if not quorum:
             self._grace_at = None
         elif self._grace_at is None:
             self._grace_at = now + self._spec.grace_seconds
@@ -287,61 +270,124 @@ class Rounds:
         self._stage = stage
         match stage:
             case Stage.TRAINING:
-                self._measure_round(now)
-                return [StartTraining(self._round, self.model)]
+                return self._train(now)
             case Stage.EXCHANGING:
                 return self._exchange(now)
+            case Stage.LISTENING:
+                self._begin_round(now)
+                return self._wait(now)
             case Stage.EVALUATING:
                 return [Evaluate(self._round, self.model)]
             case _:
-                self._measure_round(now)
+                self._begin_round(now)
                 return [Finished()]
 
-    def _measure_round(self, now: float) -> None:
-        """A round lasts until the next one begins to train; the last one until the end."""
-        if self._results:
-            self._amend(self._results[-1].round, round_seconds=now - self._round_began)
-        self._round_began = now
+    def _train(self, now: float) -> list[Action]:
+        """An update that would be thrown away is not worth training for."""
+        self._begin_round(now)
+        there = self._collected.cohort_round()
+        if there is not None and not stale_rounds(self._spec):
+            return self._jump(there, now)
+        told = 0 < self._contributes_from <= self._round
+        train = StartTraining(self._round, self.model)
+        return [*([] if told else self._contribute(self._round)), train]
 
     def _exchange(self, now: float) -> list[Action]:
-        self._sent_at = now
+        there = self._collected.cohort_round()
+        useful = there is None or there - self._round <= stale_rounds(self._spec)
+        own = self._fragments() if useful else None
+        return [*([own] if own else []), *(self._wait(now) if there is None else self._jump(there, now))]
+
+    def _wait(self, now: float) -> list[Action]:
+        """For the others' fragments."""
+        self._waits_since = now
         self._grace_at = None
-        fragments = list(cut(self._trained().update, self._layout))
-        self._rng.shuffle(fragments)
-        return [SendFragments(self._round, tuple(fragments)), *self.tick(now)]
+        return self.tick(now)
+
+    def _jump(self, there: int, now: float) -> list[Action]:
+        """Give up this round, and those between, and listen where the others are, who are told not to
+        wait for this peer's fragments of that round."""
+        skipped = Skipped(self._round, there)
+        self._skipped += there - self._round
+        lost = self._collected.skip_to(there)
+        self._go_to(there)
+        return [
+            skipped,
+            *_dropped(DropReason.ROUND_PAST, lost),
+            *(self._contribute_after() if self._contributes_from else []),
+            *self._enter(Stage.LISTENING, now),
+        ]
 
     def _close(self, by: str, now: float) -> list[Action]:
-        own = self._trained()
-        self.model = _frozen(self._mean.result(own.update))
-        self._closed = True
+        received, expected, cohort = self._received(), self._expected(), self.status.cohort
+        own, mean = self._own, self._collected.take()
+        self.model = frozen(mean.of_others(self.model) if own is None else mean.result(own.update))
+        self._closed = self._lasting = True
         result = RoundResult(
             round=self._round,
-            train_seconds=own.seconds,
-            exchange_seconds=now - self._sent_at,
+            train_seconds=own.seconds if own else 0.0,
+            exchange_seconds=now - self._waits_since,
             closed_by=by,
-            cohort=self._others + 1,
-            fragments_received=self._mean.received(self._others),
-            fragments_expected=self._expected(),
+            cohort=cohort,
+            fragments_received=received,
+            fragments_expected=expected,
             gave_up=self._gave_up,
-            train_loss=own.loss,
-            accuracy_local=own.accuracy,
-            train_samples=own.samples,
+            train_loss=own.loss if own else 0.0,
+            accuracy_local=own.accuracy if own else 0.0,
+            train_samples=own.samples if own else 0,
+            listened=own is None,
+            stale_fragments=int(mean.stale.sum()),
         )
         self._results = (*self._results, result)[-KEPT_RESULTS:]
-        return [RoundClosed(result, self.model), *self._enter(Stage.EVALUATING, now)]
+        return [
+            RoundClosed(result, self.model),
+            *(self._contribute_after() if own is None else []),
+            *self._enter(Stage.EVALUATING, now),
+        ]
 
     # -- helpers --------------------------------------------------------------
 
+    def _go_to(self, round_number: int) -> None:
+        self._round = round_number
+        self._closed = False
+        self._own = None
+        self._gave_up = 0
+
+    def _begin_round(self, now: float) -> None:
+        """A round lasts until the next one begins; the last one until the end."""
+        if self._lasting:
+            self._amend(self._results[-1].round, round_seconds=now - self._began)
+        self._lasting = False
+        self._began = now
+
+    def _contribute_after(self) -> list[Action]:
+        """From the next round on, if there is one."""
+        return self._contribute(self._round + 1 if self._round < self._spec.rounds else 0)
+
+    def _contribute(self, from_round: int) -> list[Action]:
+        if from_round == self._contributes_from:
+            return []
+        self._contributes_from = from_round
+        return [Contribute(from_round)]
+
+    def _waiting(self) -> bool:
+        return self._stage in (Stage.EXCHANGING, Stage.LISTENING)
+
+    def _received(self) -> int:
+        return self._collected.received(self._round)
+
     def _expected(self) -> int:
-        return self._others * self._layout.fragments
+        return self._collected.expected(self._round)
 
     def _timeout_at(self) -> float:
-        return self._sent_at + self._spec.round_timeout_seconds
+        return self._waits_since + self._spec.round_timeout_seconds
 
-    def _trained(self) -> _Trained:
+    def _fragments(self) -> SendFragments | None:
         if self._own is None:
-            raise RuntimeError("the exchange needs the own update")
-        return self._own
+            return None
+        fragments = list(cut(self._own.update, self._layout))
+        self._rng.shuffle(fragments)
+        return SendFragments(self._round, tuple(fragments))
 
     def _amend(self, round_number: int, **changes: float) -> None:
         self._results = tuple(
@@ -350,8 +396,5 @@ class Rounds:
         )
 
 
-def _frozen(vector: Vector) -> Vector:
-    """A read-only view: actions hand out the vector itself, not copies."""
-    view = vector.view()
-    view.setflags(write=False)
-    return view
+def _dropped(reason: DropReason, count: int) -> list[Action]:
+    return [Dropped(reason, count)] if count else []

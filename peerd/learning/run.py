@@ -1,7 +1,8 @@
 """One run on one peer, live: the asyncio shell that drives `Rounds` and the trainer process.
 
-The trainer does one job at a time (train, evaluate). When it dies, it is started again, with the same
-weights and the same job, up to `max_restarts` times; fragments of the others are aggregated meanwhile.
+The trainer does one job at a time (train, evaluate); fragments of the others are aggregated meanwhile. A
+run can be taken up again where it was left (`start_round`, `initial`), and joined late (`listening`: take
+the others' model of one round, then train). A finished one still gives its last fragments to who needs them.
 """
 
 from __future__ import annotations
@@ -10,63 +11,44 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from peerd.clock import Clock
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError
-from peerd.learning.fragment import Fragment, Layout, encode_fragment, fragment_values
-from peerd.learning.rounds import (
+from peerd.learning.actions import (
     Action,
+    Contribute,
     Dropped,
     Evaluate,
     Finished,
     RoundClosed,
-    Rounds,
     SendFragments,
+    Skipped,
     StartTraining,
 )
-from peerd.learning.trainer_client import TaskError, TrainerClient, TrainerDied, TrainerReady
-from peerd.status import RoundResult, RunStatus, TrainerStatus
-from peerd.types import DropReason, RunSpec
-
-Vector = NDArray[np.float32]
+from peerd.learning.collect import Others, stale_rounds
+from peerd.learning.fragment import Fragment, Layout, Vector, encode_fragment, fragment_values
+from peerd.learning.ports import FragmentSink, RunObserver, SaveRun
+from peerd.learning.rounds import Rounds
+from peerd.learning.trainer import Trainer
+from peerd.learning.trainer_client import TaskError, TrainerDied
+from peerd.status import RunStatus, TrainerStatus
+from peerd.types import DropReason, PeerId, RunSpec
 
 EARLY_LIMIT = 4096
 """Fragments kept while the trainer still starts; the others may be faster."""
 
 
-class FragmentSink(Protocol):
-    """The mixnet, as a run sees it."""
-
-    def broadcast(self, round_number: int, payloads: Sequence[bytes]) -> None:
-        """Send every payload to every peer of the cohort."""
-
-    def forget_before(self, round_number: int) -> None:
-        """Cancel what is still unsent or unacknowledged of earlier rounds."""
-
-
-class RunObserver(Protocol):
-    """What a run tells of itself while it goes on."""
-
-    def dropped(self, reason: DropReason) -> None:
-        """A fragment was refused."""
-
-    def stage_changed(self, stage: str) -> None:
-        """training, exchanging, evaluating, paused, done"""
-
-    def trainer_spent(self, stage: str, cpu_seconds: float) -> None:
-        """The trainer has done a job."""
-
-    def round_measured(self, result: RoundResult) -> None:
-        """A round is closed and its aggregate evaluated."""
-
-
 class Run:
-    """`await main()` is the run's life; the other methods are called from the same event loop."""
+    """`await main()` is the run's life; the other methods are called from the same event loop.
+
+    `shard` of `shards`: this peer's part of shared data, for as long as the run lasts. `others`: as for
+    `set_cohort`. `initial`: the model that `start_round` starts from; None: the trainer's, from the spec's
+    seed. `announced`: by an operator to all peers; only kept and shown.
+    """
 
     def __init__(
         self,
@@ -74,21 +56,32 @@ class Run:
         spec: RunSpec,
         shard: int,
         shards: int,
-        cohort: int,
+        others: Sequence[int],
         training: TrainingConfig,
         payload_bytes: int,
         sink: FragmentSink,
-        save: Callable[[RunSpec, int, Vector], None],
+        save: SaveRun,
         observer: RunObserver,
         rng: random.Random,
         clock: Clock,
         log: Any,
+        start_round: int = 1,
+        initial: Vector | None = None,
+        listening: bool = False,
+        announced: bool = False,
     ) -> None:
         self.spec = spec
-        self._shard = shard
-        self._shards = shards
-        self._cohort = cohort
-        self._config = training
+        self.shard = shard
+        self.shards = shards
+        self.announced = announced
+        self.contributes_from = 0
+        """The first round with fragments of this peer, as told to the observer; 0: it only listens yet."""
+        self._others = tuple(others)
+        self._start_round = start_round
+        self._initial = initial
+        self._listening = listening
+        self._kept = (start_round - 1, np.zeros(0, np.float32) if initial is None else initial)
+        """The last closed round and its model."""
         self._values = fragment_values(payload_bytes)
         self._sink = sink
         self._save = save
@@ -96,7 +89,7 @@ class Run:
         self._rng = rng
         self._clock = clock
         self._log = log.bind(run=spec.run_id[:8])
-        self._trainer = TrainerClient(training, log=self._trainer_said)
+        self._trainer = Trainer(training, spec, shard, shards, self._log, self._notify)
         self._rounds: Rounds | None = None
         self._layout: Layout | None = None
         self._jobs: asyncio.Queue[StartTraining | Evaluate | None] = asyncio.Queue()
@@ -104,9 +97,7 @@ class Run:
         self._timer: asyncio.TimerHandle | None = None
         self._ended = ""
         self._error = ""
-        self._trainer_error = ""
-        self._restarts = 0
-        self._digest = ""
+        self._digest = "" if initial is None else _digest(initial)
         self._stage = ""
         self._changed = asyncio.Event()
 
@@ -145,11 +136,25 @@ class Run:
 
     async def _begin(self) -> None:
         self._notify()
-        ready = await self._restarting(self._start_trainer, starts=True)
+        self._keep(finished=False)
+        if not self._listening:  # the others may be faster: they are to wait for it
+            self._contribute(self._start_round)
+        ready = await self._trainer.start()
         self._observer.trainer_spent("starting", self._trainer.cpu_seconds)
-        layout = Layout(ready.parameters, self._values)
-        self._layout = layout
-        self._rounds = Rounds(self.spec, layout, ready.initial, self._cohort, self._clock(), self._rng)
+        initial = ready.initial if self._initial is None else self._initial
+        if initial.shape != ready.initial.shape:
+            raise TaskError(f"the checkpoint has {len(initial)} values, the model {ready.parameters}")
+        self._layout = Layout(ready.parameters, self._values)
+        self._rounds = Rounds(
+            self.spec,
+            self._layout,
+            initial,
+            self._others,
+            self._clock(),
+            self._rng,
+            start_round=self._start_round,
+            listening=self._listening,
+        )
         self._step(Rounds.start)
         early, self._early = self._early, []
         for fragment in early:
@@ -159,7 +164,7 @@ class Run:
         rounds = self._live()
         spent = self._trainer.cpu_seconds
         if isinstance(job, StartTraining):
-            trained = await self._restarting(lambda: self._trainer.train(job.round, job.vector))
+            trained = await self._trainer.train(job.round, job.vector)
             self._log.info(
                 "trained",
                 round=job.round,
@@ -174,58 +179,43 @@ class Run:
             )
         else:
             samples = 0 if job.round == self.spec.rounds else self.spec.test_samples
-            result = await self._restarting(lambda: self._trainer.evaluate(job.vector, samples))
+            result = await self._trainer.evaluate(job.vector, samples)
             self._step(lambda rounds, now: rounds.evaluated(result.accuracy, result.samples, now))
             self._observer.round_measured(rounds.status.results[-1])
         stage = "training" if isinstance(job, StartTraining) else "evaluating"
         self._observer.trainer_spent(stage, self._trainer.cpu_seconds - spent)
-
-    async def _start_trainer(self) -> TrainerReady:
-        return await self._trainer.start(self.spec, self._shard, self._shards)
-
-    async def _restarting(self, attempt: Callable[[], Any], *, starts: bool = False) -> Any:
-        """Do a job; when the trainer dies under it, start the trainer again and redo the job.
-
-        `starts`: the job is itself the start.
-        """
-        if self._trainer.state == "dead" and not starts:
-            self._count_death(TrainerDied("the trainer process died between two jobs"))
-        while True:
-            try:
-                if self._trainer.state == "dead" and not starts:
-                    await self._start_trainer()
-                return await attempt()
-            except TrainerDied as error:
-                self._count_death(error)
-
-    def _count_death(self, error: TrainerDied) -> None:
-        """Tell of it; raise it again when there were too many."""
-        self._trainer_error = str(error)
-        self._log.warning("trainer died", error=str(error), restarts=self._restarts)
-        if self._restarts >= self._config.max_restarts:
-            raise error
-        self._restarts += 1
-        self._notify()
 
     # -- inputs ---------------------------------------------------------------
 
     def on_fragment(self, fragment: Fragment) -> None:
         """A fragment from somebody; it is checked here and in `Rounds`, never trusted."""
         if fragment.run != self.spec.wire_id:
-            self._observer.dropped(DropReason.WRONG_RUN)
+            self._observer.dropped(DropReason.WRONG_RUN, 1)
         elif self.ended:
-            self._observer.dropped(DropReason.ROUND_PAST)
+            self._observer.dropped(DropReason.ROUND_PAST, 1)
         elif self._rounds is not None:
             self._step(lambda rounds, now: rounds.fragment(fragment, now))
         elif len(self._early) < EARLY_LIMIT:
             self._early.append(fragment)
         else:
-            self._observer.dropped(DropReason.ROUND_AHEAD)
+            self._observer.dropped(DropReason.ROUND_AHEAD, 1)
 
-    def set_cohort(self, cohort: int) -> None:
-        """How many peers take part now, oneself included."""
-        self._cohort = cohort
-        self._step(lambda rounds, now: rounds.set_cohort(cohort, now))
+    def set_cohort(self, others: Sequence[int]) -> None:
+        """The other peers that take part now: for each the first round with its fragments, 0 while it only
+        listens."""
+        self._others = tuple(others)
+        self._step(lambda rounds, now: rounds.set_cohort(self._others, now))
+
+    def appeared(self, peer: PeerId) -> None:
+        """A peer takes part that did not, or not visibly: it needs this round's fragments, too."""
+        if self._rounds is None or self._ended not in ("", "finished"):
+            return
+        try:
+            own = self._rounds.own_fragments()
+            if own is not None:
+                self._sink.send_to(peer, own.round, self._payloads(own))
+        except Exception as error:
+            self._broke(error)
 
     def gave_up(self, round_number: int) -> None:
         if self._rounds is not None:
@@ -241,11 +231,14 @@ class Run:
         self._step(Rounds.resume)
         self._notify()
 
-    def stop(self) -> None:
-        """End the run on this peer; the task that awaits `main` may then be cancelled."""
+    def stop(self, *, for_good: bool = True) -> None:
+        """End the run on this peer; the task that awaits `main` may then be cancelled. `for_good`: the
+        checkpoint says so, else the run can be taken up again, as after a crash."""
         self._step(Rounds.stop)
         if not self.ended:
             self._end("stopped")
+            if for_good:
+                self._keep(finished=True)
 
     # -- outputs --------------------------------------------------------------
 
@@ -255,11 +248,18 @@ class Run:
 
     def status(self) -> RunStatus:
         if self._rounds is None or self._layout is None:
+            others = Others(self._others)
+            contributing = others.contributing(self._start_round)
             return RunStatus(
                 spec=self.spec,
                 state=self._ended or "starting",
                 error=self._error,
-                cohort=self._cohort,
+                round=self._start_round,
+                cohort=contributing + (not self._listening),
+                listeners=others.total - contributing,
+                announced=self.announced,
+                contributes_from=self.contributes_from,
+                model_digest=self._digest,
                 stage="done" if self.ended else "starting",
             )
         status = self._rounds.status
@@ -270,6 +270,10 @@ class Run:
             round=status.round,
             stage="done" if self.ended else status.stage,
             cohort=status.cohort,
+            listeners=status.listeners,
+            announced=self.announced,
+            contributes_from=self.contributes_from,
+            rounds_skipped=status.rounds_skipped,
             parameters=self._layout.parameters,
             fragments=self._layout.fragments,
             fragments_received=status.fragments_received,
@@ -279,15 +283,7 @@ class Run:
         )
 
     def trainer_status(self) -> TrainerStatus:
-        trainer = self._trainer
-        return TrainerStatus(
-            state=trainer.state,
-            pid=trainer.pid or 0,
-            restarts=self._restarts,
-            last_error=self._trainer_error,
-            cpu_seconds=trainer.cpu_seconds,
-            rss_bytes=trainer.rss_bytes,
-        )
+        return self._trainer.status()
 
     async def watch(self) -> AsyncIterator[RunStatus]:
         """The present status, then one at every change, the last when the run has ended."""
@@ -304,7 +300,7 @@ class Run:
     def _step(self, take: Callable[[Rounds, float], list[Action]]) -> None:
         """Give the rounds an event and do what they ask for. Called from the relay's callbacks too, so
         nothing that goes wrong here may come out: it ends the run, not the daemon."""
-        if self._rounds is None:
+        if self._rounds is None or self._ended not in ("", "finished"):
             return
         try:
             self._do(take(self._rounds, self._clock()))
@@ -317,35 +313,60 @@ class Run:
             match action:
                 case StartTraining() | Evaluate():
                     self._jobs.put_nowait(action)
-                case SendFragments(round=number, fragments=fragments):
-                    run = self.spec.wire_id
-                    self._sink.broadcast(
-                        number, [encode_fragment(run, number, i, values) for i, values in fragments]
-                    )
+                case SendFragments():
+                    self._sink.broadcast(action.round, self._payloads(action))
+                case Contribute(from_round=number):
+                    self._contribute(number)
+                case Skipped(round=number, to=there):
+                    self._log.info("the others are ahead; going there", round=number, to=there)
+                    self._sink.forget_before(there - stale_rounds(self.spec))
                 case RoundClosed(result=result, vector=vector):
                     self._close(result.round, vector)
                     self._log.info(
                         "round closed",
                         round=result.round,
                         by=result.closed_by,
+                        listened=result.listened,
                         fragments=f"{result.fragments_received}/{result.fragments_expected}",
                         exchange_seconds=round(result.exchange_seconds, 2),
                     )
                 case Finished():
                     self._end("finished")
-                case Dropped(reason=reason):
-                    self._observer.dropped(reason)
+                case Dropped(reason=reason, count=count):
+                    self._observer.dropped(reason, count)
                     continue
             notify = True
         self._arm()
         if notify or self.status().stage != self._stage:
             self._notify()
 
+    def _payloads(self, own: SendFragments) -> list[bytes]:
+        run = self.spec.wire_id
+        return [encode_fragment(run, own.round, index, values) for index, values in own.fragments]
+
+    def _contribute(self, from_round: int) -> None:
+        if from_round != self.contributes_from:
+            self.contributes_from = from_round
+            self._observer.contributes(from_round)
+
     def _close(self, number: int, vector: Vector) -> None:
-        self._digest = hashlib.sha256(vector.tobytes()).hexdigest()
-        self._save(self.spec, number, vector)
-        # Others may still wait for fragments of this round; what is older helps nobody.
-        self._sink.forget_before(number)
+        self._digest = _digest(vector)
+        self._kept = (number, vector)
+        self._keep(finished=number == self.spec.rounds)
+        # Others may still wait for fragments of this round; what is older helps nobody, unless it counts.
+        self._sink.forget_before(number - stale_rounds(self.spec))
+
+    def _keep(self, *, finished: bool) -> None:
+        round_number, vector = self._kept
+        self._save(
+            self.spec,
+            round_number,
+            vector,
+            shard=self.shard,
+            shards=self.shards,
+            announced=self.announced,
+            finished=finished,
+        )
 
     def _end(self, state: str, error: str = "") -> None:
         self._ended = state
@@ -375,5 +396,6 @@ class Run:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _trainer_said(self, line: str) -> None:
-        self._log.info("trainer", line=line)
+
+def _digest(vector: Vector) -> str:
+    return hashlib.sha256(vector.tobytes()).hexdigest()

@@ -12,7 +12,7 @@ import socket
 import ssl
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -20,10 +20,11 @@ from peerd.clock import Clock
 from peerd.config import LinkConfig
 from peerd.link.cells import HEAD_BYTES, Cell, CellKind, CellReader, cell_bytes, encode_cell, encode_gossip
 from peerd.link.keepalive import Keepalive, Watchdog
-from peerd.link.throttle import TokenBucket
+from peerd.link.throttle import TokenBuckets
 from peerd.membership import peer_of
 from peerd.types import DropReason, PeerId
 
+UNEXPECTED = "not the certificate of an expected peer"
 WRITE_BUFFER_BYTES = 256 * 1024
 """What the transport may hold; beyond it cells wait in our own bounded queue, where they count."""
 UNSENT_BYTES = 256 * 1024
@@ -35,11 +36,15 @@ UNREAD_BYTES = 1024 * 1024
 OnDrop = Callable[[DropReason], None]
 OnRefuse = Callable[[DropReason, str], None]
 """The other side did what no peer of ours does: counts it, and says it in the log (rate-limited)."""
+Admit = Callable[[PeerId, bytes], DropReason | None]
+"""Why this peer may not connect to us with this certificate (DER), which TLS has found good; None: it may."""
+OnGossip = Callable[[PeerId, bytes], None]
+"""(whose connection it came on, a piece of gossip)"""
 Tap = Callable[[PeerId, CellKind, bytes], None]
 """For experiments: told of every cell that is written, to whom, of which kind, with its body."""
-GOSSIP_BURST = 16.0
-GOSSIP_PER_SECOND = 4.0
-"""Of one neighbour: each piece may cost us the verification of a signature."""
+GOSSIP_BURST = 128.0
+GOSSIP_PER_SECOND = 32.0
+"""Cells of one neighbour, over all its connections: each may cost us the verification of signatures."""
 
 
 @dataclass(slots=True)
@@ -55,6 +60,13 @@ class Common:
     bytes_sent: int = 0
     """Of cells, on all links since the start."""
     bytes_received: int = 0
+    gossip_sent: int = 0
+    """Cells."""
+    gossip_received: int = 0
+    """Cells that were handed on; those of a flood are not."""
+    gossip_allowance: TokenBuckets = field(
+        default_factory=lambda: TokenBuckets(GOSSIP_PER_SECOND, GOSSIP_BURST)
+    )
     open: set[Connection] = field(default_factory=set)
     """Every connection whose handshake is over."""
     held: bool = False
@@ -64,9 +76,8 @@ class Common:
 class Connection(asyncio.BufferedProtocol):
     """What both ends share: cells in, one timer, and an end that is told once."""
 
-    def __init__(self, common: Common, expected: Container[PeerId]) -> None:
+    def __init__(self, common: Common) -> None:
         self._common = common
-        self._expected = expected
         self._clock = common.clock
         self._cell_bytes = cell_bytes(common.packet_bytes)
         self._reader = CellReader(common.packet_bytes)
@@ -76,16 +87,23 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         self.peer: PeerId | None = None
         """Who it is; None until that is verified."""
-        self.refused = False
-        """Whether we hung up because of what the other side did."""
+        self._over = False
+        """We have hung up: whatever still comes is not looked at."""
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._common.open.add(self)
+        if self._over:
+            self.abort()
+            return
         peer = peer_of(transport.get_extra_info("peercert"))
-        if peer is None or peer not in self._expected:
-            self._refuse(DropReason.BAD_CERTIFICATE, "not the certificate of an expected peer")
+        if peer is None:
+            self._refuse(DropReason.BAD_CERTIFICATE, "not the certificate of a peer")
+            return
+        unwelcome = self._unwelcome(peer)
+        if unwelcome is not None:
+            self._refuse(unwelcome, UNEXPECTED)
             return
         self.peer = peer
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
@@ -96,12 +114,16 @@ class Connection(asyncio.BufferedProtocol):
         return self._reader.space
 
     def buffer_updated(self, count: int) -> None:
-        if self.peer is None or self.refused:
+        if self.peer is None or self._over:
             return
         self._common.bytes_received += count
         cells = self._reader.wrote(count)
-        if cells is None or not all(map(self._take, cells)):
+        if (cells is None or not all(map(self._take, cells))) and not self._over:
             self._refuse(DropReason.BAD_CELL, "a peer sent a malformed cell")
+
+    @abstractmethod
+    def _unwelcome(self, peer: PeerId) -> DropReason | None:
+        """Why we want no connection with the owner of this certificate of our CA; None where we do."""
 
     @abstractmethod
     def _begin(self) -> None:
@@ -109,7 +131,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @abstractmethod
     def _take(self, cell: Cell) -> bool:
-        """Handle one cell; False when it may not come on this end."""
+        """Handle one cell; False when it may not come on this end, or when we have hung up because of it."""
 
     def _write(self, *cells: bytes) -> None:
         """Each becomes a TLS record of its own, or several if it is long; all of them one system call."""
@@ -127,15 +149,18 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
 
     def _refuse(self, reason: DropReason, detail: str) -> None:
-        self.refused = True
         self._common.on_refuse(reason, detail)
         self.abort()
 
     def hold(self, held: bool) -> None:
         """Stop reading, or go on; only where packets come in."""
 
+    def reconsider(self) -> None:
+        """Hang up if the other side is not welcome any more; only where others connect to us."""
+
     def abort(self) -> None:
-        """Close at once, without waiting for what is buffered."""
+        """Close at once, without waiting for what is buffered, or as soon as it is open."""
+        self._over = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -158,7 +183,8 @@ class Outbound(Connection):
     """
 
     def __init__(self, common: Common, peer: PeerId, on_up: Callable[[Outbound], None]) -> None:
-        super().__init__(common, (peer,))
+        super().__init__(common)
+        self._to = peer
         self._on_up = on_up
         self._head = encode_cell(CellKind.PACKET, b"", 0)
         self._queue: deque[bytes] = deque()
@@ -183,7 +209,10 @@ class Outbound(Connection):
 
     def announce(self, data: bytes) -> DropReason | None:
         """The same for a piece of gossip."""
-        return self._send_cell(encode_gossip(data, self._common.packet_bytes))
+        refused = self._send_cell(encode_gossip(data, self._common.packet_bytes))
+        if refused is None:
+            self._common.gossip_sent += 1
+        return refused
 
     def _send_cell(self, cell: bytes) -> DropReason | None:
         if self._transport is None or self._transport.is_closing():
@@ -210,6 +239,9 @@ class Outbound(Connection):
     def resume_writing(self) -> None:
         self._paused = False
         self._flush()
+
+    def _unwelcome(self, peer: PeerId) -> DropReason | None:
+        return None if peer == self._to else DropReason.BAD_CERTIFICATE
 
     def _begin(self) -> None:
         self._keep_alive()
@@ -245,24 +277,40 @@ class Outbound(Connection):
 
 
 class Inbound(Connection):
-    """A neighbour's connection to us. Packets are handed on without the name of who sent them."""
+    """A neighbour's connection to us. Packets are handed on without the name of who sent them.
+
+    `admit` is asked when the other side has proved that its certificate is of our CA.
+    """
 
     def __init__(
         self,
         common: Common,
-        enrolled: Container[PeerId],
+        admit: Admit,
         on_packet: Callable[[bytes], None],
-        on_gossip: Callable[[bytes], None],
+        on_gossip: OnGossip,
         on_up: Callable[[Inbound], None],
     ) -> None:
-        super().__init__(common, enrolled)
+        super().__init__(common)
+        self._admit = admit
+        self._certificate = b""
         self._on_packet = on_packet
         self._on_gossip = on_gossip
-        self._gossip = TokenBucket(GOSSIP_PER_SECOND, GOSSIP_BURST, common.clock())
         self._on_up = on_up
         self._interval = common.config.keepalive_seconds
         self._watchdog = Watchdog(self._interval, common.config.dead_after_seconds, common.clock())
         self._next_look = 0.0
+
+    def _unwelcome(self, peer: PeerId) -> DropReason | None:
+        assert self._transport is not None
+        self._certificate = self._transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return self._admit(peer, self._certificate)
+
+    def reconsider(self) -> None:
+        if self.peer is None or self._over:
+            return
+        unwelcome = self._admit(self.peer, self._certificate)
+        if unwelcome is not None:
+            self._refuse(unwelcome, UNEXPECTED)
 
     def _begin(self) -> None:
         if self._common.held:
@@ -289,13 +337,21 @@ class Inbound(Connection):
             if not self._paused:  # a neighbour that pings and never reads gets no memory of ours
                 self._write(encode_cell(CellKind.PONG, cell.body, self._common.packet_bytes))
         elif cell.kind is CellKind.GOSSIP:
-            if self._gossip.admit(self._clock()):
-                self._on_gossip(cell.body)
-            else:
-                self._common.on_drop(DropReason.GOSSIP_FLOOD)
+            return self._heed(cell.body)
         else:
             return False
         return True
+
+    def _heed(self, gossip: bytes) -> bool:
+        """Hand it on, unless there is too much of it. It may be the news that this very peer is revoked."""
+        assert self.peer is not None
+        now = self._clock()
+        if self._common.gossip_allowance.of(self.peer, now).admit(now):
+            self._common.gossip_received += 1
+            self._on_gossip(self.peer, gossip)
+        else:
+            self._common.on_drop(DropReason.GOSSIP_FLOOD)
+        return not self._over
 
     def _look(self) -> None:
         if self._watchdog.is_dead(self._clock(), self._next_look):

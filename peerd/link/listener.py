@@ -88,6 +88,10 @@ class Listener:
                 self._handshakes += 1
                 group.create_task(self._handshake(accepted))
 
+    def set_tls(self, tls: ssl.SSLContext) -> None:
+        """For all handshakes from now on."""
+        self._tls = tls
+
     def close(self) -> None:
         """Let the port go."""
         if self._socket is not None:

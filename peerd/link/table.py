@@ -1,28 +1,32 @@
-"""All links of one peer: dials every enrolled peer and keeps dialling, accepts theirs."""
+"""All links of one peer: dials whom it is told to, and keeps dialling; accepts the others."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import ssl
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, Literal, NamedTuple
 
 from peerd.clock import Clock
 from peerd.config import LinkConfig, parse_address
 from peerd.errors import InvalidInputError
-from peerd.link.connection import Common, Inbound, OnDrop, Outbound, Tap
-from peerd.link.keepalive import Backoff
+from peerd.link.connection import Common, Inbound, OnDrop, OnGossip, Outbound, Tap
+from peerd.link.dialler import Dialler, Dialling, Policy
 from peerd.link.listener import Listener
 from peerd.link.throttle import Throttle
 from peerd.types import DropReason, PeerId
 
 Direction = Literal["outbound", "inbound"]
 OnLink = Callable[[PeerId, Direction, bool], None]
+Expects = Callable[[PeerId, bytes], bool]
+"""Whether this peer may connect with this certificate (DER), which TLS has found good."""
 
 LOG_EVERY_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
+MAX_STRANGERS = 256
+"""Inbound links of peers that we do not dial: newcomers, for a moment. A delegate gone bad could make up
+any number of them."""
 
 
 class LinkSnapshot(NamedTuple):
@@ -35,9 +39,14 @@ class LinkSnapshot(NamedTuple):
 class LinkTable:
     """`start` binds, `run` lives until cancelled, `send` is the hot path.
 
-    `on_packet` gets the packets of all neighbours and never learns whose they are. `on_link` tells of
-    each link that comes up or goes down, once. `on_drop` counts what `send` did not return: cells
-    queued on a link that broke, and other sides refused (HANDSHAKE_FAILED, BAD_CERTIFICATE, BAD_CELL).
+    Who is dialled, `set_addresses` and `forget` say, before or while it runs. Who may connect, `expects`
+    says, which is asked of every owner of a certificate of our CA, also of one whom nobody knows yet.
+
+    `on_packet` gets the packets of all neighbours and never learns whose they are. `on_gossip` gets gossip
+    and the neighbour that it came from. `on_link` tells of each link that comes up or goes down, once.
+    `on_drop` counts what `send` did not return: cells queued on a link that broke, and other sides refused
+    (HANDSHAKE_FAILED, BAD_CERTIFICATE, REVOKED_PEER: not expected, UNKNOWN_PEER: too many newcomers at a
+    time, BAD_CELL, GOSSIP_FLOOD).
     """
 
     def __init__(
@@ -47,9 +56,10 @@ class LinkTable:
         packet_bytes: int,
         tls_server: ssl.SSLContext,
         tls_client: ssl.SSLContext,
-        addresses: Mapping[PeerId, tuple[str, int]],
+        policy: Policy,
+        expects: Expects,
         on_packet: Callable[[bytes], None],
-        on_gossip: Callable[[bytes], None],
+        on_gossip: OnGossip,
         on_link: OnLink,
         on_drop: OnDrop,
         clock: Clock,
@@ -63,25 +73,36 @@ class LinkTable:
                 "or every link counts as dead between two pings"
             )
         self._config = config
-        self._tls_client = tls_client
-        self._addresses = dict(addresses)
+        self._expects = expects
         self._on_link = on_link
         self._on_drop = on_drop
         self._clock = clock
-        self._rng = rng
         self._log = log
         self._throttle = Throttle(LOG_EVERY_SECONDS)
         self._common = Common(packet_bytes, config, clock, self._refused, on_drop, tap)
         self._up: dict[PeerId, Outbound] = {}
-        self._connecting: set[PeerId] = set()
         self._inbound: dict[PeerId, Inbound] = {}
-        self._seen = {peer: asyncio.Event() for peer in self._addresses}
+        self._diallers: dict[PeerId, Dialler] = {}
+        self._dials: dict[PeerId, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._dialling = Dialling(
+            common=self._common,
+            tls=tls_client,
+            policy=policy,
+            on_up=self._dialled,
+            on_over=self._dial_over,
+            on_forbidden=self._forbidden,
+            rng=rng,
+            log=log,
+        )
         self._listener = Listener(
             tls=tls_server,
             handshake_seconds=config.connect_timeout_seconds,
-            make=lambda: Inbound(self._common, self._addresses.keys(), on_packet, on_gossip, self._accepted),
+            make=lambda: Inbound(self._common, self._admit, on_packet, on_gossip, self._accepted),
             on_refuse=self._refused,
         )
+
+    # -- life -----------------------------------------------------------------
 
     def start(self) -> tuple[str, int]:
         """Bind the listener; the address that it got. ConflictError when the port is taken."""
@@ -91,10 +112,13 @@ class LinkTable:
     async def run(self) -> None:
         """Serve and dial until cancelled; then close every link."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._listener.serve())
-                for peer, (host, port) in self._addresses.items():
-                    group.create_task(self._keep_dialling(peer, host, port))
+            async with asyncio.TaskGroup() as self._group:
+                try:
+                    for peer, dialler in self._diallers.items():
+                        self._keep_dialling(peer, dialler)
+                    await self._listener.serve()
+                finally:
+                    self._group = None  # what is still told us while the dials end starts no new one
         finally:
             await self.close()
 
@@ -107,6 +131,50 @@ class LinkTable:
         if links:
             await asyncio.wait([link.closed for link in links], timeout=CLOSE_SECONDS)
 
+    # -- who is a neighbour ---------------------------------------------------
+
+    def set_addresses(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+        """Dial this peer, at these addresses (host:port) in turn; or go on with these instead of others.
+
+        A link to an address that is not among them is given up for a new one. InvalidInputError for what
+        is not host:port.
+        """
+        for address in addresses:
+            parse_address(address)
+        dialler = self._diallers.get(peer)
+        if dialler is not None:
+            dialler.move(addresses)
+            return
+        self._diallers[peer] = dialler = Dialler(peer, addresses, self._dialling)
+        self._keep_dialling(peer, dialler)
+
+    def forget(self, peer: PeerId) -> None:
+        """Stop dialling this peer and close its connections at once, whoever opened them.
+
+        That it does not come back is for `expects` to say, which must know before.
+        """
+        self._diallers.pop(peer, None)
+        dial = self._dials.pop(peer, None)
+        if dial is not None:
+            dial.cancel()
+        for link in list(self._common.open):
+            if link.peer == peer:
+                link.abort()
+
+    def reconsider(self) -> None:
+        """Ask `expects` again of all who are connected to us, since it may think otherwise now."""
+        for link in list(self._common.open):
+            link.reconsider()
+
+    def set_tls(self, server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+        """For all handshakes from now on; links that are up stay."""
+        self._listener.set_tls(server)
+        self._dialling.tls = client
+        for dialler in self._diallers.values():
+            dialler.wake()  # those that failed may succeed now
+
+    # -- cells ----------------------------------------------------------------
+
     def send(self, peer: PeerId, packet: bytes) -> DropReason | None:
         """Hand a packet to the link of a neighbour; the reason where it was not taken.
 
@@ -115,7 +183,7 @@ class LinkTable:
         link = self._up.get(peer)
         if link is not None:
             return link.send(packet)
-        return DropReason.LINK_DOWN if peer in self._addresses else DropReason.UNKNOWN_PEER
+        return DropReason.LINK_DOWN if peer in self._diallers else DropReason.UNKNOWN_PEER
 
     def announce(self, peer: PeerId, data: bytes) -> DropReason | None:
         """Hand a piece of gossip (at most `gossip_bytes`) to the link of a neighbour."""
@@ -132,9 +200,11 @@ class LinkTable:
         for link in self._common.open:
             link.hold(held)
 
+    # -- what is known --------------------------------------------------------
+
     def snapshot(self, peer: PeerId) -> LinkSnapshot:
-        link = self._up.get(peer)
-        waiting: Literal["connecting", "down"] = "connecting" if peer in self._connecting else "down"
+        link, dialler = self._up.get(peer), self._diallers.get(peer)
+        waiting: Literal["connecting", "down"] = "down" if dialler is None else dialler.state
         return LinkSnapshot(
             outbound="up" if link is not None else waiting,
             inbound="up" if peer in self._inbound else "down",
@@ -166,6 +236,11 @@ class LinkTable:
     def bytes_received(self) -> int:
         return self._common.bytes_received
 
+    @property
+    def gossip_cells(self) -> tuple[int, int]:
+        """(sent, received) on all links since the start; floods are not counted."""
+        return self._common.gossip_sent, self._common.gossip_received
+
     def _refused(self, reason: DropReason, detail: str) -> None:
         """The other side is to blame: count it, and log it unless that has just been done."""
         self._on_drop(reason)
@@ -175,65 +250,39 @@ class LinkTable:
 
     # -- dialling -------------------------------------------------------------
 
-    async def _keep_dialling(self, peer: PeerId, host: str, port: int) -> None:
-        config = self._config
-        backoff = Backoff(config.backoff_min_seconds, config.backoff_max_seconds, self._rng)
-        while True:
-            link = await self._dial(peer, host, port)
-            if link is not None and await self._hold(peer, link):
-                backoff.reset()
-            await self._wait(peer, backoff.wait())
+    def _keep_dialling(self, peer: PeerId, dialler: Dialler) -> None:
+        if self._group is not None:
+            self._dials[peer] = self._group.create_task(dialler.run(), name="dial")
 
-    async def _wait(self, peer: PeerId, seconds: float) -> None:
-        """Until the next attempt; sooner when the peer has dialled us meanwhile: it is back."""
-        seen = self._seen[peer]
-        shortest = min(seconds, self._config.backoff_min_seconds)
-        await asyncio.sleep(shortest)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds - shortest):
-                await seen.wait()
-
-    async def _dial(self, peer: PeerId, host: str, port: int) -> Outbound | None:
-        """A connection whose handshake is over. A peer that is not there is no error, and no news."""
-        self._connecting.add(peer)
-        self._seen[peer].clear()
-        try:
-            async with asyncio.timeout(self._config.connect_timeout_seconds):
-                _, link = await asyncio.get_running_loop().create_connection(
-                    lambda: Outbound(self._common, peer, self._dialled),
-                    host,
-                    port,
-                    ssl=self._tls_client,
-                    server_hostname="",  # no name in the clear: the peer id is what is checked
-                )
-        except ssl.SSLError as error:
-            self._refused(DropReason.HANDSHAKE_FAILED, f"dialling {host}:{port}: {error}")
-        except (OSError, UnicodeError) as error:  # UnicodeError: no valid host name
-            self._log.debug("dial failed", address=f"{host}:{port}", error=str(error))
-        else:
-            return link
-        self._connecting.discard(peer)
-        return None
-
-    async def _hold(self, peer: PeerId, link: Outbound) -> bool:
-        """Until the link is gone. Whether it was ever up."""
-        try:
-            await asyncio.shield(link.closed)
-        finally:
-            link.abort()
-            self._connecting.discard(peer)
-            if self._up.get(peer) is link:
-                del self._up[peer]
-                self._on_link(peer, "outbound", False)
-        return link.was_up
+    def _forbidden(self, peer: PeerId, address: str) -> None:
+        skipped = self._throttle.admit("forbidden", self._clock())
+        if skipped is not None:
+            self._log.warning(
+                "address not dialled: the policy forbids it",
+                peer=peer.hex(),
+                address=address,
+                skipped=skipped,
+            )
 
     def _dialled(self, link: Outbound) -> None:
         assert link.peer is not None
         self._up[link.peer] = link
-        self._connecting.discard(link.peer)
         self._on_link(link.peer, "outbound", True)
 
+    def _dial_over(self, peer: PeerId, link: Outbound) -> None:
+        if self._up.get(peer) is link:
+            del self._up[peer]
+            self._on_link(peer, "outbound", False)
+
     # -- accepting ------------------------------------------------------------
+
+    def _admit(self, peer: PeerId, certificate: bytes) -> DropReason | None:
+        if not self._expects(peer, certificate):
+            return DropReason.REVOKED_PEER
+        if peer in self._diallers or peer in self._inbound:
+            return None
+        strangers = sum(known not in self._diallers for known in self._inbound)
+        return DropReason.UNKNOWN_PEER if strangers >= MAX_STRANGERS else None
 
     def _accepted(self, link: Inbound) -> None:
         """A second connection of the same peer replaces the first, which must be a dead one."""
@@ -241,7 +290,9 @@ class LinkTable:
         earlier = self._inbound.get(link.peer)
         self._inbound[link.peer] = link
         link.closed.add_done_callback(lambda _: self._lost(link))
-        self._seen[link.peer].set()
+        dialler = self._diallers.get(link.peer)
+        if dialler is not None:
+            dialler.wake()  # it is back
         if earlier is not None:
             earlier.abort()
         else:

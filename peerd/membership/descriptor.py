@@ -1,4 +1,4 @@
-"""A peer's signed description of itself: where it listens and with which keys.
+"""A peer's signed description of itself: where it listens, with which keys, and what it is about to do.
 
 The signed bytes are kept as they came, so that a descriptor is passed on exactly as it was signed.
 """
@@ -24,7 +24,10 @@ DOMAIN = b"peerd descriptor v1\0"
 MAX_BYTES = 4096
 MAX_MIX_KEYS = 2
 MAX_ADDRESSES = 8
+RUN_BYTES = 16
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}", re.ASCII)
+SOFTWARE = re.compile(r"[!-~]{0,32}", re.ASCII)
+"""A version number as Python packages have it; it is printed as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,18 @@ class Descriptor:
     mix_keys: tuple[tuple[int, bytes], ...]
     """(epoch, X25519 public key), of one epoch and the next; none before the peer's first start."""
     version: int
+    leaving: bool
+    """Drained, or about to be: no new packets through it or for it."""
+    run: bytes
+    """16 bytes of the run that it takes part in; empty: none."""
+    contributes_from: int
+    """The first round that has its fragments; 0: it only listens yet."""
+    instance: int
+    """Drawn at each start of its daemon; 0 before the first."""
+    started_at: float
+    """Of this instance: Unix time by its own clock, seconds."""
+    software: str
+    """Its version of peerd; empty before its first start."""
     signed: bytes
     """The encoded SignedDescriptor that all of the above was read from."""
 
@@ -83,14 +98,27 @@ def sign_descriptor(
     addresses: tuple[str, ...],
     mix_keys: tuple[tuple[int, bytes], ...] = (),
     version: int = 1,
+    *,
+    leaving: bool = False,
+    run: bytes = b"",
+    contributes_from: int = 0,
+    instance: int = 0,
+    started_at: float = 0.0,
+    software: str = "",
 ) -> Descriptor:
-    """Make and sign one's own descriptor."""
+    """Make and sign one's own descriptor. InvalidInputError or ValueError for what no descriptor may say."""
     body = gossip_pb2.Descriptor(
         identity_key=identity.public_key().public_bytes_raw(),
         name=name,
         addresses=addresses,
         mix_keys=[gossip_pb2.MixKey(epoch=epoch, key=key) for epoch, key in mix_keys],
         version=version,
+        leaving=leaving,
+        run=run,
+        contributes_from=contributes_from,
+        instance=instance,
+        started_at_ms=round(started_at * 1000),
+        software=software,
     ).SerializeToString(deterministic=True)
     signature = identity.sign(DOMAIN + body)
     signed = gossip_pb2.SignedDescriptor(descriptor=body, signature=signature)
@@ -114,6 +142,8 @@ def decode_descriptor(data: bytes) -> Descriptor | None:
         public.verify(signed.signature, DOMAIN + signed.descriptor)
         if not NAME.fullmatch(body.name) or not 1 <= len(body.addresses) <= MAX_ADDRESSES:
             return None
+        if len(body.run) not in (0, RUN_BYTES) or not SOFTWARE.fullmatch(body.software):
+            return None
         for address in body.addresses:
             check_address(address)
     except (DecodeError, InvalidSignature, InvalidInputError, ValueError):
@@ -124,6 +154,12 @@ def decode_descriptor(data: bytes) -> Descriptor | None:
         addresses=tuple(body.addresses),
         mix_keys=mix_keys,
         version=body.version,
+        leaving=body.leaving,
+        run=body.run,
+        contributes_from=body.contributes_from,
+        instance=body.instance,
+        started_at=body.started_at_ms / 1000,
+        software=body.software,
         signed=data,
     )
 

@@ -9,6 +9,7 @@ Mix keys are not among them: the daemon makes those itself, anew for every epoch
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,9 +82,37 @@ class Identity:
     def peer_id(self) -> PeerId:
         return self.descriptor.peer_id
 
-    def describe(self, mix_keys: tuple[tuple[int, bytes], ...], version: int) -> Descriptor:
-        """A signed descriptor with these (epoch, public key) pairs; a higher version replaces a lower."""
-        return sign_descriptor(self._identity, self.name, self._addresses, mix_keys, version)
+    def describe(
+        self,
+        mix_keys: tuple[tuple[int, bytes], ...],
+        version: int,
+        *,
+        address: str = "",
+        leaving: bool = False,
+        run: bytes = b"",
+        contributes_from: int = 0,
+        instance: int = 0,
+        started_at: float = 0.0,
+        software: str = "",
+    ) -> Descriptor:
+        """A signed descriptor with these (epoch, public key) pairs; a higher version replaces a lower.
+
+        `address`: another host:port than that of the enrolment request. The rest as in `Descriptor`.
+        InvalidInputError for what no descriptor may say.
+        """
+        return sign_descriptor(
+            self._identity,
+            self.name,
+            (check_address(address, f"address of {self.name}"),) if address else self._addresses,
+            mix_keys,
+            version,
+            leaving=leaving,
+            run=run,
+            contributes_from=contributes_from,
+            instance=instance,
+            started_at=started_at,
+            software=software,
+        )
 
     @classmethod
     def create(cls, state_dir: Path, name: str, address: str) -> Identity:
@@ -117,8 +146,18 @@ class Identity:
             # No detail: the message of a parser may quote the file, and the file is secret.
             raise InvalidInputError(f"{path}: broken key file; restore it from a backup") from None
 
+    @property
+    def link_key(self) -> ec.EllipticCurvePrivateKey:
+        """Private. A delegate signs certificates and bundles with it."""
+        return self._link
+
     def link_public(self) -> ec.EllipticCurvePublicKey:
         return self._link.public_key()
+
+    def derive(self, label: bytes) -> bytes:
+        """32 secret bytes of this identity, for one use; the same at every start."""
+        secret = self._identity.private_bytes_raw()
+        return hashlib.blake2b(label, key=secret, digest_size=32, person=b"peerd derive").digest()
 
     def request(self) -> bytes:
         """JSON with public keys, signed by the identity key; no private key is in it."""

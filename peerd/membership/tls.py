@@ -1,4 +1,8 @@
-"""TLS of links: 1.3 only, both sides authenticated, by this network's CA and nobody else's."""
+"""TLS of links: 1.3 only, both sides authenticated, by this network's CAs and nobody else's.
+
+While the authority changes its key there are two CAs in force, and both are trusted. A peer whom a delegate
+has signed in presents the delegate's certificate with its own.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from peerd.membership.state import PeerState
 from peerd.types import PeerId
 
 _PEER_URI = re.compile(r"peerd://peer/([0-9a-f]{32})", re.ASCII)
+_PEER_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def server_ssl_context(state: PeerState) -> ssl.SSLContext:
@@ -25,9 +30,12 @@ def server_ssl_context(state: PeerState) -> ssl.SSLContext:
 
 def client_ssl_context(state: PeerState) -> ssl.SSLContext:
     """For dialling. Names are not checked by TLS: the caller compares `peer_of` to whom it dialled."""
-    context = _context(ssl.PROTOCOL_TLS_CLIENT, state)
-    context.check_hostname = False
-    return context
+    return _context(ssl.PROTOCOL_TLS_CLIENT, state)
+
+
+def enrolment_ssl_context(state: PeerState) -> ssl.SSLContext:
+    """For the listener where newcomers redeem tokens: they have no certificate yet, and are not asked."""
+    return _context(ssl.PROTOCOL_TLS_SERVER, state, ssl.CERT_NONE)
 
 
 def peer_of(certificate: Mapping[str, Any] | None) -> PeerId | None:
@@ -41,10 +49,21 @@ def peer_of(certificate: Mapping[str, Any] | None) -> PeerId | None:
     return None
 
 
-def _context(protocol: int, state: PeerState) -> ssl.SSLContext:
+def issuing_delegate_of(certificate: Mapping[str, Any] | None) -> PeerId | None:
+    """The delegate that has issued a verified certificate; None: a CA has."""
+    for part in (certificate or {}).get("issuer", ()):
+        for key, value in part:
+            if key == "userId" and _PEER_ID.fullmatch(value):
+                return PeerId(bytes.fromhex(value))
+    return None
+
+
+def _context(protocol: int, state: PeerState, verify: ssl.VerifyMode = ssl.CERT_REQUIRED) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.verify_mode = ssl.CERT_REQUIRED
+    if protocol == ssl.PROTOCOL_TLS_CLIENT:
+        context.check_hostname = False
+    context.verify_mode = verify
     context.options |= ssl.OP_NO_TICKET
     if protocol == ssl.PROTOCOL_TLS_SERVER:
         context.num_tickets = 0  # a link lives long: resumption would only add linkable state
@@ -53,7 +72,7 @@ def _context(protocol: int, state: PeerState) -> ssl.SSLContext:
         with _as_file(state.certificate_pem + state.link_key_pem) as name:
             context.load_cert_chain(name)
     except (ssl.SSLError, ValueError) as error:
-        raise InvalidInputError(f"bad CA or link certificate in the bundle: {error}") from None
+        raise InvalidInputError(f"bad CA or link certificate of this peer: {error}") from None
     return context
 
 

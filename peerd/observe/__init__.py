@@ -4,13 +4,18 @@ No label, log line or error links a packet to its origin or a fragment to a peer
 which labels exist and why they are safe.
 """
 
+from peerd.observe.alarms import Alarm, Alarms
 from peerd.observe.endpoint import MetricsEndpoint
+from peerd.observe.events import EventLog
 from peerd.observe.logs import configure_logging
 from peerd.observe.metrics import Metrics, Neighbour, Sample
 from peerd.observe.resources import StageClock, process_usage
 from peerd.observe.tally import Histogram, Tally
 
 __all__ = [
+    "Alarm",
+    "Alarms",
+    "EventLog",
     "Histogram",
     "Metrics",
     "MetricsEndpoint",

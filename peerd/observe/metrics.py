@@ -23,11 +23,12 @@ from prometheus_client.registry import Collector
 
 from peerd.config import StrategyName
 from peerd.observe.resources import StageClock
-from peerd.observe.tally import ENTROPY_BUCKETS, ROUND_BUCKETS, Histogram, Tally
+from peerd.observe.tally import ENTROPY_BUCKETS, PEER_STATES, ROUND_BUCKETS, Histogram, Tally
 from peerd.status import MixingMeasured, RoundResult
+from peerd.types import DropReason
 
-STAGES = ("idle", "starting", "training", "exchanging", "evaluating", "paused", "done")
-PEER_STATES = ("unknown", "alive", "dead")
+STAGES = ("idle", "starting", "listening", "training", "exchanging", "evaluating", "paused", "done")
+ALARMS = ("direct", "tracing", "blending", "disk", "clock", "identity")
 QUEUES = ("inbox", "mix", "link", "send", "in_flight")
 CLOSED_BY = ("complete", "grace", "timeout")
 
@@ -48,7 +49,7 @@ class Sample(NamedTuple):
     hops: int
     """Of own paths: 0 in direct mode."""
     alarms: Mapping[str, bool]
-    """direct, tracing, blending"""
+    """Those of `ALARMS` that are known of; others are off."""
     mixing: MixingMeasured
     bytes_sent: int
     bytes_received: int
@@ -70,6 +71,20 @@ class Sample(NamedTuple):
     trainer_up: bool
     trainer_restarts: int
     neighbours: tuple[Neighbour, ...] = ()
+    members: int = 0
+    """Of the network, this one included."""
+    peers_damped: int = 0
+    gossip_sent: int = 0
+    """Cells."""
+    gossip_received: int = 0
+    clock_skew_seconds: float | None = None
+    """The largest, without its sign, against the wall clocks of the neighbours; None while unmeasured."""
+    cohort: int = 0
+    """Peers that contribute to the run now, this one included; 0 without a run."""
+    listeners: int = 0
+    rounds_skipped: int = 0
+    """Of this run: jumped over, to catch up with the others."""
+    draining: bool = False
 
 
 class Source(Protocol):
@@ -87,6 +102,7 @@ class Metrics(Collector):
         """The daemon's CPU seconds; whoever sees the stages change calls `enter`."""
         self._trainer_stages: dict[str, float] = {}
         self._closed = dict.fromkeys(CLOSED_BY, 0)
+        self._stale_fragments = 0
         self._round_seconds = Histogram(ROUND_BUCKETS)
         self._exchange_seconds = Histogram(ROUND_BUCKETS)
         self.registry = CollectorRegistry()
@@ -101,6 +117,7 @@ class Metrics(Collector):
         self._closed[result.closed_by] = self._closed.get(result.closed_by, 0) + 1
         self._round_seconds.observe(result.round_seconds)
         self._exchange_seconds.observe(result.exchange_seconds)
+        self._stale_fragments += result.stale_fragments
 
     def describe(self) -> Iterable[Metric]:
         return ()  # registering must not sample: the node is not up yet
@@ -109,6 +126,7 @@ class Metrics(Collector):
         sample = self._source.sample()
         yield from self._traffic(sample)
         yield from self._links(sample)
+        yield from self._membership(sample)
         yield from self._delivery(sample)
         yield from self._mixing(sample)
         yield from self._learning(sample)
@@ -141,8 +159,6 @@ class Metrics(Collector):
         yield _counter("peerd_bytes", "Bytes of cells on links.", "direction", sizes)
         links = {"out": sample.links_out, "in": sample.links_in}
         yield _gauge("peerd_links", "Links that are up.", "direction", links)
-        peers = dict.fromkeys(PEER_STATES, 0) | dict(sample.peers)
-        yield _gauge("peerd_peers", "Other enrolled peers, by state.", "state", peers)
         queues = dict.fromkeys(QUEUES, 0) | dict(sample.queues)
         yield _gauge("peerd_queue_depth", "Packets or messages that wait.", "queue", queues)
         if sample.neighbours:
@@ -152,6 +168,31 @@ class Metrics(Collector):
             text = "Round trip of a link's keepalive."
             yield _gauge("peerd_neighbour_rtt_seconds", text, "neighbour", rtt)
 
+    def _membership(self, sample: Sample) -> Iterator[Metric]:
+        text = "Members of the network that are known here, this peer included."
+        yield _gauge("peerd_members", text, "", {"": sample.members})
+        peers = dict.fromkeys(PEER_STATES, 0) | dict(sample.peers)
+        yield _gauge("peerd_peers", "Other members, by state.", "state", peers)
+        text = "Peers that came into a state."
+        yield _counter("peerd_peer_changes", text, "state", self._tally.peer_changes)
+        text = "Peers that are held back, because they came and went too often."
+        yield _gauge("peerd_peers_damped", text, "", {"": sample.peers_damped})
+        cells = {"sent": sample.gossip_sent, "received": sample.gossip_received}
+        yield _counter("peerd_gossip_cells", "Cells of gossip on links.", "direction", cells)
+        records = CounterMetricFamily(
+            "peerd_gossip_records",
+            "Records that came by gossip: accepted, known already or older (stale), refused.",
+            labels=("kind", "outcome"),
+        )
+        for kind_and_outcome, count in self._tally.gossip_records.items():
+            records.add_metric(kind_and_outcome, count)
+        yield records
+        if sample.clock_skew_seconds is not None:
+            text = "Largest difference to the wall clock of a neighbour, without its sign."
+            yield _gauge("peerd_clock_skew_seconds", text, "", {"": sample.clock_skew_seconds})
+        text = "1 while this peer is leaving."
+        yield _gauge("peerd_draining", text, "", {"": sample.draining})
+
     def _delivery(self, sample: Sample) -> Iterator[Metric]:
         tally = self._tally
         yield _counter(
@@ -160,6 +201,9 @@ class Metrics(Collector):
             "outcome",
             {"acked": tally.acked, "resent": tally.resent, "gave_up": tally.gave_up},
         )
+        text = "Own messages dropped unacknowledged, because their recipient is dead, left or revoked."
+        dropped = {"": tally.drops[DropReason.PEER_DEAD]}
+        yield _counter("peerd_messages_dropped_unacked", text, "", dropped)
         unacknowledged = sample.queues.get("in_flight", 0)
         text = "Own messages sent and not acknowledged yet."
         yield _gauge("peerd_messages_unacknowledged", text, "", {"": unacknowledged})
@@ -188,8 +232,12 @@ class Metrics(Collector):
         yield _counter("peerd_cover_forgone", text, "", {"": measured.cover_forgone})
         loops = {"returned": measured.loops.returned, "lost": measured.loops.lost}
         yield _counter("peerd_loops", "Loop cover that is settled.", "outcome", loops)
-        text = "1 while it lasts: sending without a mixnet, tracing every packet, loops that stay away."
-        yield _gauge("peerd_alarm", text, "alarm", sample.alarms)
+        text = (
+            "1 while it lasts: sending without a mixnet, tracing every packet, loops that stay away, a full "
+            "disk, a clock that differs from the others', an identity that is used twice."
+        )
+        alarms = dict.fromkeys(ALARMS, False) | dict(sample.alarms)
+        yield _gauge("peerd_alarm", text, "alarm", alarms)
         yield _gauge("peerd_epoch", "Present epoch of the mix keys.", "", {"": measured.epoch.epoch})
         text = "Replay tags remembered, of all mix keys."
         yield _gauge("peerd_replay_tags", text, "", {"": measured.epoch.replay_tags})
@@ -203,6 +251,14 @@ class Metrics(Collector):
         yield _gauge("peerd_round", "Round of the run; 0 without one.", "", {"": sample.round})
         stages = {stage: stage == sample.stage for stage in STAGES}
         yield _gauge("peerd_stage", "1 for the stage that goes on.", "stage", stages)
+        text = "Peers that contribute to the run, this one included; 0 without one."
+        yield _gauge("peerd_cohort", text, "", {"": sample.cohort})
+        text = "Other peers that take part in the run and do not contribute yet."
+        yield _gauge("peerd_listeners", text, "", {"": sample.listeners})
+        text = "Rounds of this run that were jumped over, to catch up with the others."
+        yield _counter("peerd_rounds_skipped", text, "", {"": sample.rounds_skipped})
+        text = "Fragments of closed rounds that were averaged in with less weight."
+        yield _counter("peerd_stale_fragments", text, "", {"": self._stale_fragments})
         text = "Rounds, by what closed them."
         yield _counter("peerd_rounds_closed", text, "by", self._closed)
         yield _histogram("peerd_round_seconds", "Length of rounds.", self._round_seconds)

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from itertools import product
 
 from peerd.types import DropReason, PacketKind
 
@@ -21,6 +22,11 @@ ROUND_BUCKETS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0
 """Upper bounds for rounds and what they consist of."""
 ENTROPY_BUCKETS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)
 """Upper bounds for bits of entropy."""
+PEER_STATES = ("joining", "alive", "suspect", "left", "dead", "revoked")
+RECORD_KINDS = ("authority", "delegation", "certificate", "revocation", "descriptor", "run", "unknown")
+"""Of gossip; unknown: what could not be read."""
+RECORD_OUTCOMES = ("accepted", "stale", "refused")
+"""accepted: it was news; stale: known already, or older than what is known."""
 RECENT_SAMPLES = 4096
 ENTROPY_SMOOTHING = 1 / 256
 """Weight of one departure in the moving average."""
@@ -60,10 +66,12 @@ class Tally:
         "entropy",
         "entropy_bits",
         "gave_up",
+        "gossip_records",
         "loop_rtt",
         "loops_lost",
         "loops_returned",
         "mixed_packets",
+        "peer_changes",
         "received",
         "recent_rtt",
         "resent",
@@ -91,6 +99,10 @@ class Tally:
         self.entropy_bits = 0.0
         """Moving average over departures, 0.0 before the first."""
         self.mixed_packets = 0
+        self.peer_changes = dict.fromkeys(PEER_STATES, 0)
+        """Changes of the view, by the state that a peer came into."""
+        self.gossip_records = dict.fromkeys(product(RECORD_KINDS, RECORD_OUTCOMES), 0)
+        """Records that came by gossip, by (kind, outcome)."""
         self.recent_rtt: deque[float] = deque(maxlen=RECENT_SAMPLES)
 
     def sent(self, kind: PacketKind) -> None:
@@ -99,6 +111,14 @@ class Tally:
 
     def dropped(self, reason: DropReason, count: int = 1) -> None:
         self.drops[reason] += count
+
+    def peer_changed(self, state: str) -> None:
+        """A peer came into this state."""
+        self.peer_changes[state] += 1
+
+    def gossip_record(self, kind: str, outcome: str, count: int = 1) -> None:
+        """Records of this kind came by gossip; a kind that is none counts as unknown."""
+        self.gossip_records[kind if kind in RECORD_KINDS else "unknown", outcome] += count
 
     def acknowledged(self, rtt: float) -> None:
         """A message was acknowledged `rtt` seconds after the departure of the attempt."""

@@ -142,6 +142,9 @@ class Mixnet:
     def peer_died(self, peer: PeerId, now: float) -> list[Event]:
         return self._report(self.delivery.peer_died(peer, now))
 
+    def peer_left(self, peer: PeerId) -> list[Event]:
+        return self._report(self.delivery.peer_left(peer))
+
     def turn(self, now: float) -> list[Event]:
         """Do what is due, at most about a millisecond's worth of unwrapping and of wrapping."""
         self._wrapped = False

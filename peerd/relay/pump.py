@@ -62,9 +62,11 @@ class Pump:
         if self._soon is None:
             self.wake()
 
-    def send(self, to: PeerId, payload: bytes, tag: int) -> DropReason | None:
+    def send(
+        self, to: PeerId, payload: bytes, tag: int, message_id: bytes | None = None
+    ) -> DropReason | None:
         """Queue a message for delivery; the reason where it was not taken."""
-        refused = self._mixnet.delivery.send(to, payload, tag)
+        refused = self._mixnet.delivery.send(to, payload, tag, message_id)
         self.wake()
         return refused
 

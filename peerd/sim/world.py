@@ -21,6 +21,7 @@ from peerd.types import DropReason, PeerId
 FOREVER = Epochs(1e18, 1.0)
 """One epoch without end."""
 HALF = 0.5
+NEVER_DAMPED = 1e9
 
 Action = Callable[[], None]
 
@@ -205,9 +206,16 @@ class World:
         return max(self.now + self._skew[peer] + 1e6, 0.0)
 
     def _boot(self, peer: SimPeer) -> None:
-        roster = [other.descriptor for other in self._peers]
-        epoch = self._epochs.at(self._wall(peer))
-        peer.view = View(peer.peer_id, roster, self._dead_after, epoch, self.now)
+        peer.view = View(
+            peer.peer_id,
+            dead_after=self._dead_after,
+            flap_limit=NEVER_DAMPED,
+            flap_half_life=1.0,
+            epoch=self._epochs.at(self._wall(peer)),
+        )
+        for other in self._peers:
+            peer.view.add(other.peer_id, self.now)
+            peer.view.learn(other.descriptor, self.now)
         peer.mixnet = Mixnet(
             me=peer.peer_id,
             geometry=self._geometry,
@@ -245,7 +253,7 @@ class World:
         if up:
             self._changed(peer, peer.view.link_up(other.peer_id, self.now))
         else:
-            peer.view.link_down(other.peer_id, self.now)
+            self._changed(peer, peer.view.link_down(other.peer_id, self.now))
             self._tick_later(peer)
 
     def _tick_later(self, peer: SimPeer) -> None:
@@ -261,8 +269,11 @@ class World:
 
     def _changed(self, peer: SimPeer, changes: list[Change]) -> None:
         for change in changes:
-            if change.state == "dead":
-                peer.take(peer.mixnet.peer_died(change.peer, self.now))
+            match change.state:
+                case "dead" | "revoked":
+                    peer.take(peer.mixnet.peer_died(change.peer, self.now))
+                case "left":
+                    peer.take(peer.mixnet.peer_left(change.peer))
         if changes:
             self.wake(peer)
 
@@ -295,8 +306,7 @@ class World:
 
     def _hear(self, peer: SimPeer, descriptor: Descriptor) -> None:
         """As decoded where it was signed: to do so again for each who hears it is most of the time."""
-        if peer.view.accepts(descriptor):
-            self._changed(peer, peer.view.learn(descriptor, self.now))
+        self._changed(peer, peer.view.learn(descriptor, self.now))
 
     def _emit(self, source: SimPeer, to: PeerId, packet: bytes) -> DropReason | None:
         target = self.peers[to]

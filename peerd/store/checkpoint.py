@@ -1,6 +1,6 @@
 """The last aggregated model of a run, with the run's spec and round: one folder, written atomically.
 
-    run.json    spec, round, number of floats, SHA-256 of the vector
+    run.json    spec, round, shard, whether announced and finished; number of floats, SHA-256 of the vector
     model-N.f32 the vector: little-endian float32, nothing else
 
 There are two names for vector files and run.json says which one holds. A save writes the other one
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -28,10 +28,17 @@ _RECORD_FILE = "run.json"
 _VECTOR_FILES = ("model-0.f32", "model-1.f32")
 
 
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class _Record(msgspec.Struct, forbid_unknown_fields=True):
     spec: RunSpec
-    round: int
-    parameters: int
+    round: Natural
+    shard: Natural
+    shards: Natural
+    announced: bool
+    finished: bool
+    parameters: Natural
     sha256: str
     file: str
 
@@ -39,21 +46,41 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True):
 class Saved(NamedTuple):
     spec: RunSpec
     round: int
+    """The last closed one; 0 before the first."""
     vector: Vector
+    """Its aggregate; empty while that is the trainer's initial model."""
+    shard: int
+    shards: int
+    """This peer's part of shared data: `shard` of `shards`, for the whole run."""
+    announced: bool
+    """By an operator, to all peers."""
+    finished: bool
+    """There is nothing to go on with."""
 
 
 class Checkpoint:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def save(self, spec: RunSpec, round_number: int, vector: Vector) -> None:
+    def save(
+        self,
+        spec: RunSpec,
+        round_number: int,
+        vector: Vector,
+        *,
+        shard: int,
+        shards: int,
+        announced: bool,
+        finished: bool,
+    ) -> None:
         """Replace the checkpoint. OSError when the disk refuses; the earlier one is then intact."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._clear_leftovers()
         data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
         name = _VECTOR_FILES[1] if self._in_force() == _VECTOR_FILES[0] else _VECTOR_FILES[0]
         write_atomic(self._folder / name, data, 0o600)
         digest = hashlib.sha256(data).hexdigest()
-        record = _Record(spec, round_number, len(vector), digest, name)
+        record = _Record(spec, round_number, shard, shards, announced, finished, len(vector), digest, name)
         write_atomic(self._folder / _RECORD_FILE, msgspec.json.encode(record), 0o600)
 
     def load(self) -> Saved | None:
@@ -68,7 +95,16 @@ class Checkpoint:
             raise InvalidInputError(f"{path}: corrupt checkpoint: the vector is missing") from None
         if len(data) != 4 * record.parameters or hashlib.sha256(data).hexdigest() != record.sha256:
             raise InvalidInputError(f"{path}: corrupt checkpoint: the digest does not match")
-        return Saved(record.spec, record.round, np.frombuffer(data, "<f4").astype(np.float32))
+        vector = np.frombuffer(data, "<f4").astype(np.float32)
+        return Saved(
+            record.spec,
+            record.round,
+            vector,
+            record.shard,
+            record.shards,
+            record.announced,
+            record.finished,
+        )
 
     def _record(self) -> _Record | None:
         path = self._folder / _RECORD_FILE
@@ -82,7 +118,14 @@ class Checkpoint:
             raise InvalidInputError(f"{path}: corrupt checkpoint: {error}") from None
         if record.file not in _VECTOR_FILES:
             raise InvalidInputError(f"{path}: corrupt checkpoint: it names another file")
+        if record.round > record.spec.rounds or record.shard >= record.shards:
+            raise InvalidInputError(f"{path}: corrupt checkpoint: no such round or shard")
         return record
+
+    def _clear_leftovers(self) -> None:
+        """Temporary files of a process that was killed while it wrote: as large as a model, and useless."""
+        for path in self._folder.glob(".*"):
+            path.unlink(missing_ok=True)
 
     def _in_force(self) -> str | None:
         """The vector file that must not be touched; None where nothing is worth keeping."""

@@ -42,12 +42,15 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     ("2 who there is", frozenset({"membership"})),
     ("3 messages", frozenset({"delivery"})),
     ("4 packets", frozenset({"link", "relay"})),
-    ("5 keys, traces, the simulator", frozenset({"epochs", "tracing", "sim"})),
-    ("5 the node's report", frozenset({"report"})),
-    ("5 the node", frozenset({"node"})),
-    ("6 control", frozenset({"control"})),
-    ("7 the daemon", frozenset({"daemon"})),
-    ("7 the command line", frozenset({"__main__"})),
+    (
+        "5 parts of the node",
+        frozenset({"draining", "enrolment", "epochs", "members", "mixing", "participation", "sim", "tracing"}),
+    ),
+    ("6 what the node says", frozenset({"presence", "report"})),
+    ("7 the node", frozenset({"node"})),
+    ("8 control", frozenset({"control"})),
+    ("9 the daemon", frozenset({"daemon"})),
+    ("9 the command line", frozenset({"__main__"})),
 )
 HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in parts}
 

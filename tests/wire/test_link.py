@@ -140,9 +140,9 @@ async def test_it_is_tls_1_3_with_both_certificates(links):
         await dial(bob, old)
 
 
-async def test_a_stranger_of_another_authority_is_refused_and_counted(links, enrol):
+async def test_a_stranger_of_another_authority_is_refused_and_counted(links, ca):
     (alice, bob) = await links("alice", "bob")
-    (mallory,) = enrol("alice", network="other")
+    mallory = type(ca)("other").issue("alice")
     context = client_ssl_context(mallory)
     context.verify_mode = ssl.CERT_NONE
     reader, writer = await dial(bob, context)
@@ -155,9 +155,9 @@ async def test_a_stranger_of_another_authority_is_refused_and_counted(links, enr
     await bob.until(lambda: bob.packets == [bytes(SIZE)])
 
 
-async def test_a_server_of_another_authority_is_refused_and_counted(links, enrol):
+async def test_a_server_of_another_authority_is_refused_and_counted(links, ca):
     alice, bob = await links("alice", "bob", run=False)
-    (mallory,) = enrol("bob", network="other")
+    mallory = type(ca)("other").issue("bob")
     server = await asyncio.get_running_loop().create_server(
         asyncio.Protocol, *alice.addresses[bob.state.peer_id], ssl=server_ssl_context(mallory)
     )
@@ -177,13 +177,14 @@ async def test_no_certificate_at_all_is_refused(links):
     writer.close()
 
 
-async def test_a_peer_of_the_ca_that_is_not_in_the_roster_is_refused_unread(links):
+async def test_a_peer_of_the_ca_that_is_not_expected_is_refused_unread(links):
+    """A revoked one, say."""
     alice, bob = await links("alice", "bob", run=False)
-    await bob.start({})  # bob was never told of alice
+    await bob.start({})
     for attempt in range(20):
         reader, writer = await dial(bob, client_ssl_context(alice.state))
         writer.write(PACKET * 3)  # arrives together with the end of the handshake
-        await bob.until(lambda n=attempt: bob.drops[DropReason.BAD_CERTIFICATE] == n + 1)
+        await bob.until(lambda n=attempt: bob.drops[DropReason.REVOKED_PEER] == n + 1)
         assert await hung_up(reader)
         writer.close()
     assert bob.packets == []
@@ -191,18 +192,19 @@ async def test_a_peer_of_the_ca_that_is_not_in_the_roster_is_refused_unread(link
     assert bob.table.bytes_received == 0
 
 
-async def test_a_peer_that_does_not_know_us_never_seems_up(links):
+async def test_a_peer_that_does_not_expect_us_never_seems_up(links):
     alice, bob = await links("alice", "bob", run=False)
     await bob.start({})
     await alice.start(alice.addresses)
-    await bob.until(lambda: bob.drops[DropReason.BAD_CERTIFICATE] >= 3)
+    await bob.until(lambda: bob.drops[DropReason.REVOKED_PEER] >= 3)
     assert alice.links == []
     assert alice.table.send(bob.state.peer_id, bytes(SIZE)) is DropReason.LINK_DOWN
 
 
-async def test_an_operators_certificate_opens_no_link(links, operator_context):
+async def test_an_operators_certificate_opens_no_link(links, ca):
     (bob,) = await links("bob")
-    _, writer = await dial(bob, operator_context())
+    operator = ca.issue("ops", uri="peerd://operator/admin/ops")
+    _, writer = await dial(bob, client_ssl_context(operator))
     writer.write(PACKET)
     await bob.until(lambda: bob.drops[DropReason.BAD_CERTIFICATE] == 1)
     assert bob.packets == []

@@ -28,6 +28,39 @@ def test_by_hand(layout: Layout) -> None:
     assert mean.received(1) == 2
 
 
+def test_who_listens_takes_the_mean_of_the_others(layout: Layout) -> None:
+    """Index 0 from two others, index 1 from one, index 2 from nobody: there the model stays."""
+    mean = Mean(layout, limit=2)
+    mean.add(0, np.full(4, 4.0, np.float32))
+    mean.add(0, np.full(4, 7.0, np.float32))
+    mean.add(1, np.full(4, 3.0, np.float32))
+    result = mean.of_others(np.full(10, 9.0, np.float32))
+    np.testing.assert_array_equal(result, [5.5] * 4 + [3] * 4 + [9] * 2)
+    assert result.dtype == np.float32
+
+
+def test_a_stale_fragment_counts_half_for_each_round_that_it_is_late(layout: Layout) -> None:
+    mean = Mean(layout, limit=2)
+    assert mean.add(0, np.full(4, 8.0, np.float32), age=1) is None
+    assert mean.add(1, np.full(4, 8.0, np.float32), age=2) is None
+    assert mean.add(1, np.full(4, 1.0, np.float32)) is None
+    own = np.full(10, 2.0, np.float32)
+    expected = [(2 + 8 / 2) / 1.5] * 4 + [(2 + 8 / 4 + 1) / 2.25] * 4 + [2] * 2
+    np.testing.assert_array_equal(mean.result(own), np.float32(expected))
+    np.testing.assert_array_equal(
+        mean.of_others(own), np.float32([8] * 4 + [(8 / 4 + 1) / 1.25] * 4 + [2] * 2)
+    )
+    assert (mean.received(2), mean.stale.tolist(), mean.fragments) == (1, [1, 1, 0], 3)
+
+
+def test_stale_ones_have_a_limit_of_their_own(layout: Layout) -> None:
+    mean = Mean(layout, limit=1)
+    ones = np.ones(4, np.float32)
+    assert [mean.add(0, ones, age) for age in (1, 2, 0, 0)] == [
+        None, DropReason.OVER_COUNT, None, DropReason.OVER_COUNT,
+    ]  # fmt: skip
+
+
 @given(st.data())
 def test_equals_numpy_whatever_the_order_and_whatever_is_missing(data: st.DataObject) -> None:
     layout = Layout(data.draw(st.integers(1, 60)), data.draw(st.integers(1, 20)))
@@ -49,19 +82,24 @@ def test_equals_numpy_whatever_the_order_and_whatever_is_missing(data: st.DataOb
     np.testing.assert_allclose(mean.result(own), expected.astype(np.float32), rtol=1e-6, atol=1e-3)
 
 
-def test_peers_with_the_same_fragments_compute_the_same_bits() -> None:
-    """Each peer adds its own update in another place of the sum, and the rest in its own order."""
+@pytest.mark.parametrize("late", [0, 3])
+def test_peers_with_the_same_fragments_compute_the_same_bits(late: int) -> None:
+    """Each peer adds its own update in another place of the sum, and the rest in its own order. Number 6
+    has no update and listens. The `late` first fragments of somebody reach all of them as stale ones."""
     rng = np.random.default_rng(1)
     layout = Layout(5_000, 700)
     updates = rng.normal(0, 0.2, (6, layout.parameters)).astype(np.float32)
+    stale = [(*piece, 1 + at) for at, piece in zip(range(late), cut(updates[0] * 3, layout), strict=False)]
     results = set()
-    for me in range(6):
-        mean = Mean(layout, limit=5)
-        fragments = [piece for peer in range(6) if peer != me for piece in cut(updates[peer], layout)]
+    for me in range(7):
+        mean = Mean(layout, limit=6)
+        sent = [piece for peer in range(6) if peer != me for piece in cut(updates[peer], layout)]
+        fragments = [(index, values, 0) for index, values in sent] + stale
         random.Random(me).shuffle(fragments)
-        for index, values in fragments:
-            assert mean.add(index, values) is None
-        results.add(mean.result(updates[me]).tobytes())
+        for fragment in fragments:
+            assert mean.add(*fragment) is None
+        model = mean.of_others(np.zeros(5_000, np.float32)) if me == 6 else mean.result(updates[me])
+        results.add(model.tobytes())
     assert len(results) == 1
 
 
@@ -83,9 +121,11 @@ def test_what_is_refused_leaves_no_trace(
     layout: Layout, index: int, values: np.ndarray, reason: DropReason
 ) -> None:
     mean = Mean(layout, limit=5)
-    assert mean.add(index, values) is reason
+    assert mean.add(index, values) is mean.add(index, values, age=1) is reason
     own = np.arange(10, dtype=np.float32)
     np.testing.assert_array_equal(mean.result(own), own)
+    np.testing.assert_array_equal(mean.of_others(own), own)
+    assert mean.fragments == 0
 
 
 def test_no_index_takes_more_than_the_limit(layout: Layout) -> None:
@@ -102,5 +142,7 @@ def test_the_largest_floats_do_not_overflow(layout: Layout) -> None:
     mean = Mean(layout, limit=3)
     for _ in range(3):
         assert mean.add(0, np.full(4, largest, np.float32)) is None
-    result = mean.result(np.full(10, largest, np.float32))
-    np.testing.assert_array_equal(result, np.full(10, largest, np.float32))
+    assert mean.add(0, np.full(4, largest, np.float32), age=1) is None
+    own = np.full(10, largest, np.float32)
+    for result in (mean.result(own), mean.of_others(own)):
+        np.testing.assert_array_equal(result, own)

@@ -14,6 +14,7 @@ from peerd.learning import (
     cut,
     decode_payload,
     encode_fragment,
+    fragment_place,
     fragment_values,
 )
 from peerd.learning.fragment import MAX_PAYLOAD
@@ -65,6 +66,24 @@ def test_decoding_what_was_encoded(run: int, round: int, index: int, values: np.
     assert isinstance(decoded, Fragment)
     assert (decoded.run, decoded.round, decoded.index) == (run, round, index)
     assert decoded.values.tobytes() == values.tobytes()
+
+
+@given(
+    st.tuples(st.integers(0, 2**64 - 1), st.integers(1, 2**32 - 1), st.integers(0, 2**32 - 1)),
+    st.tuples(st.integers(0, 2**64 - 1), st.integers(1, 2**32 - 1), st.integers(0, 2**32 - 1)),
+)
+def test_a_place_names_a_fragment_whatever_its_values(
+    one: tuple[int, int, int], other: tuple[int, int, int]
+) -> None:
+    place = fragment_place(encode_fragment(*one, np.ones(3, np.float32)))
+    assert len(place) == 16
+    assert place == fragment_place(encode_fragment(*one, np.zeros(5, np.float32)))
+    assert (place == fragment_place(encode_fragment(*other, np.ones(3, np.float32)))) is (one == other)
+
+
+def test_a_payload_without_a_fragment_has_no_place() -> None:
+    with pytest.raises(ValueError, match="no fragment"):
+        fragment_place(b"")
 
 
 @given(st.integers(27, MAX_PAYLOAD))

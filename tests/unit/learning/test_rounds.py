@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from peerd.learning import Fragment, Layout, Rounds
-from peerd.learning.rounds import (
-    KEPT_RESULTS,
+from peerd.learning.actions import (
     Action,
+    Contribute,
     Dropped,
     Evaluate,
     Finished,
@@ -20,6 +20,7 @@ from peerd.learning.rounds import (
     SendFragments,
     StartTraining,
 )
+from peerd.learning.rounds import KEPT_RESULTS
 from peerd.types import DropReason, RunSpec
 
 MakeFragment = Callable[..., Fragment]
@@ -30,14 +31,20 @@ OWN = np.full(10, 4.0, np.float32)
 
 @pytest.fixture
 def make_rounds(layout: Layout, make_spec: Callable[..., RunSpec]) -> MakeRounds:
-    """Started at time 0."""
+    """Started at time 0. The others contribute from the first round."""
 
     def make(cohort: int = 3, **spec: Any) -> Rounds:
-        rounds = Rounds(make_spec(**spec), layout, INITIAL, cohort, 0.0, random.Random(1))
-        assert kinds(rounds.start(0.0)) == [StartTraining]
+        rounds = Rounds(make_spec(**spec), layout, INITIAL, others(cohort), 0.0, random.Random(1))
+        contribute, train = rounds.start(0.0)
+        assert contribute == Contribute(1) and isinstance(train, StartTraining)
         return rounds
 
     return make
+
+
+def others(cohort: int) -> list[int]:
+    """The rest of a cohort that began together."""
+    return [1] * (cohort - 1)
 
 
 def kinds(actions: list[Action]) -> list[type[Action]]:
@@ -48,10 +55,10 @@ def train(rounds: Rounds, now: float, update: np.ndarray = OWN) -> list[Action]:
     return rounds.trained(update, 0.5, 0.9, 100, now)
 
 
-def feed_all(rounds: Rounds, make: MakeFragment, others: int, now: float, round: int = 1) -> list[Action]:
-    """All that `others` peers send in a round."""
+def feed_all(rounds: Rounds, make: MakeFragment, peers: int, now: float, round: int = 1) -> list[Action]:
+    """All that so many other peers send in a round."""
     actions: list[Action] = []
-    for value in range(1, others + 1):
+    for value in range(1, peers + 1):
         for index in range(3):
             actions += rounds.fragment(make(index, float(value), round=round), now)
     return actions
@@ -67,7 +74,7 @@ def test_a_round_from_start_to_start(make_rounds: MakeRounds, make_fragment: Mak
     assert rounds.status.stage == "exchanging"
     assert rounds.status.fragments_expected == 6
 
-    closed, evaluate = feed_all(rounds, make_fragment, others=2, now=6.5)
+    closed, evaluate = feed_all(rounds, make_fragment, 2, now=6.5)
     assert isinstance(closed, RoundClosed) and isinstance(evaluate, Evaluate)
     expected = np.full(10, (4 + 1 + 2) / 3, np.float32)
     np.testing.assert_array_equal(closed.vector, expected)
@@ -107,7 +114,7 @@ def test_fragments_leave_in_random_order(make_spec: Callable[..., RunSpec]) -> N
     layout = Layout(100, 2)
     orders = set()
     for seed in range(3):
-        rounds = Rounds(make_spec(), layout, np.zeros(100, np.float32), 3, 0.0, random.Random(seed))
+        rounds = Rounds(make_spec(), layout, np.zeros(100, np.float32), [1, 1], 0.0, random.Random(seed))
         rounds.start(0.0)
         update = np.arange(100, dtype=np.float32)
         (send,) = rounds.trained(update, 0.0, 0.0, 1, 1.0)
@@ -183,7 +190,7 @@ def test_a_death_completes_the_round(make_rounds: MakeRounds, make_fragment: Mak
     rounds = make_rounds()
     train(rounds, now=5.0)
     assert feed_all(rounds, make_fragment, 1, now=6.0) == []
-    closed, _ = rounds.set_cohort(2, now=7.0)
+    closed, _ = rounds.set_cohort(others(2), now=7.0)
     assert isinstance(closed, RoundClosed)
     assert (closed.result.closed_by, closed.result.cohort) == ("complete", 2)
     assert (closed.result.fragments_received, closed.result.fragments_expected) == (3, 3)
@@ -196,7 +203,7 @@ def test_a_dead_peers_fragments_do_not_displace_a_live_ones(
     rounds = make_rounds(cohort=4)
     train(rounds, now=1.0)
     rounds.fragment(make_fragment(0, 100.0), 2.0)
-    rounds.set_cohort(3, now=3.0)
+    rounds.set_cohort(others(3), now=3.0)
     assert rounds.status.fragments_expected == 6
     actions = [rounds.fragment(make_fragment(0), 4.0), rounds.fragment(make_fragment(0), 4.0)]
     assert actions == [[], []]
@@ -207,7 +214,7 @@ def test_a_dead_peers_fragments_do_not_displace_a_live_ones(
 def test_a_newcomer_is_waited_for_and_accepted(make_rounds: MakeRounds, make_fragment: MakeFragment) -> None:
     rounds = make_rounds(cohort=2, quorum=1.0)
     train(rounds, now=1.0)
-    rounds.set_cohort(3, now=2.0)
+    rounds.set_cohort(others(3), now=2.0)
     assert feed_all(rounds, make_fragment, 1, now=3.0) == []
     assert RoundClosed in kinds(feed_all(rounds, make_fragment, 1, now=4.0))
 
@@ -217,16 +224,40 @@ def test_a_newcomer_can_undo_the_quorum(make_rounds: MakeRounds, make_fragment: 
     train(rounds, now=0.0)
     feed_all(rounds, make_fragment, 1, now=1.0)
     assert rounds.next_deadline() == 11.0
-    rounds.set_cohort(6, now=2.0)
+    rounds.set_cohort(others(6), now=2.0)
     assert rounds.next_deadline() == 100.0
 
 
-@pytest.mark.parametrize("cohort", [0, -3])
-def test_a_cohort_has_at_least_oneself(make_rounds: MakeRounds, cohort: int) -> None:
+def test_when_everybody_else_is_gone_it_goes_on_alone(make_rounds: MakeRounds) -> None:
     rounds = make_rounds()
-    rounds.set_cohort(cohort, now=1.0)
+    rounds.set_cohort([], now=1.0)
     assert rounds.status.cohort == 1
     assert RoundClosed in kinds(train(rounds, now=2.0))
+
+
+def test_only_those_who_contribute_are_waited_for(
+    make_rounds: MakeRounds, make_fragment: MakeFragment
+) -> None:
+    rounds = make_rounds(quorum=1.0)
+    rounds.set_cohort([1, 2, 0], now=0.5)
+    status = rounds.status
+    assert (status.cohort, status.listeners, status.fragments_expected) == (2, 2, 3)
+    train(rounds, now=1.0)
+    assert RoundClosed in kinds(feed_all(rounds, make_fragment, 1, now=2.0))
+    rounds.evaluated(0.9, 10, now=3.0)
+    status = rounds.status
+    assert (status.round, status.cohort, status.listeners) == (2, 3, 1)
+    assert status.fragments_expected == 6
+
+
+def test_one_that_contributes_earlier_than_known_displaces_nobody(
+    make_rounds: MakeRounds, make_fragment: MakeFragment
+) -> None:
+    """Its fragments were faster than what it said about them."""
+    rounds = make_rounds()
+    rounds.set_cohort([1, 0], now=0.5)
+    assert [rounds.fragment(make_fragment(0), 0.6) for _ in range(2)] == [[], []]
+    assert rounds.status.fragments_received == 1
 
 
 # -- fragments that do not belong ---------------------------------------------------
@@ -237,7 +268,7 @@ def test_a_cohort_has_at_least_oneself(make_rounds: MakeRounds, cohort: int) -> 
     [
         ({"run": 8}, DropReason.WRONG_RUN),
         ({"round": 0}, DropReason.ROUND_PAST),
-        ({"round": 3}, DropReason.ROUND_AHEAD),
+        ({"round": 4}, DropReason.ROUND_AHEAD),
         ({"round": 2**32 - 1}, DropReason.ROUND_AHEAD),
         ({"value": float("nan")}, DropReason.NOT_FINITE),
     ],
@@ -277,25 +308,31 @@ def test_late_fragments_are_past_once_the_round_is_closed(
 
 
 @pytest.mark.parametrize("stage", ["training", "exchanging", "evaluating"])
-def test_one_round_of_look_ahead(make_rounds: MakeRounds, make_fragment: MakeFragment, stage: str) -> None:
-    """Whatever this peer does in round 1, what the faster ones send for round 2 is not lost."""
-    rounds = make_rounds(round_timeout_seconds=10.0)
+@pytest.mark.parametrize("ahead", [2, 3, 4])
+def test_what_the_faster_ones_send_early_is_kept(
+    make_rounds: MakeRounds, make_fragment: MakeFragment, stage: str, ahead: int
+) -> None:
+    """Whatever this peer does in round 1. They are a minority: two of five others."""
+    rounds = make_rounds(cohort=6, rounds=5, round_timeout_seconds=10.0)
     if stage != "training":
         train(rounds, now=0.0)
     if stage == "evaluating":
         rounds.tick(10.0)
     assert rounds.status.stage == stage
     before = rounds.status.fragments_received
-    assert feed_all(rounds, make_fragment, 2, now=11.0, round=2) == []
+    assert feed_all(rounds, make_fragment, 2, now=9.0, round=ahead) == []
     assert rounds.status.fragments_received == before
 
-    if stage == "training":
-        train(rounds, now=12.0)
-    if stage != "evaluating":
-        rounds.tick(50.0)
-    rounds.evaluated(0.9, 10, now=51.0)
+    for number in range(1, ahead):
+        if (stage, number) != ("exchanging", 1) and (stage, number) != ("evaluating", 1):
+            train(rounds, now=100.0 * number)
+        if (stage, number) != ("evaluating", 1):
+            assert kinds(rounds.tick(100.0 * number + 50)) == [RoundClosed, Evaluate]
+        rounds.evaluated(0.9, 10, now=100.0 * number + 60)
+    assert rounds.status.round == ahead
     assert rounds.status.fragments_received == 6
-    assert kinds(train(rounds, now=60.0)) == [SendFragments, RoundClosed, Evaluate]
+    rounds.set_cohort(others(3), now=900.0)
+    assert kinds(train(rounds, now=901.0, update=OWN)) == [SendFragments, RoundClosed, Evaluate]
     np.testing.assert_allclose(rounds.model, np.full(10, 7 / 3), rtol=1e-6)
 
 
@@ -317,7 +354,7 @@ def test_pause_waits_for_the_end_of_the_stage(make_rounds: MakeRounds, make_frag
     assert rounds.next_deadline() is None
     assert feed_all(rounds, make_fragment, 1, now=3.0) == []
     assert kinds(rounds.resume(100.0)) == [SendFragments]
-    assert rounds.next_deadline() == 400.0
+    assert rounds.next_deadline() == 110.0  # a quorum was there already
     assert rounds.status.fragments_received == 3
 
 
@@ -339,7 +376,7 @@ def test_pause_between_rounds(make_rounds: MakeRounds, make_fragment: MakeFragme
     feed_all(rounds, make_fragment, 2, now=2.0)
     rounds.pause(3.0)
     assert rounds.evaluated(0.9, 10, now=4.0) == []
-    assert rounds.status.round == 2
+    assert (rounds.status.round, rounds.own_fragments()) == (2, None)
     assert feed_all(rounds, make_fragment, 2, now=5.0, round=2) == []
     assert kinds(rounds.resume(6.0)) == [StartTraining]
     assert RoundClosed in kinds(train(rounds, now=7.0))

@@ -1,128 +1,209 @@
-"""A run under arbitrary events: it is never stuck, never averages what it should not, and its counts add
-up. The model is the list of fragments that were accepted."""
+"""A run under arbitrary events: it is never stuck, never averages what it should not, only goes forward, and
+its counts add up. The model is the list of fragments that were accepted, by the round that they count for."""
 
 from __future__ import annotations
 
 import math
 import random
+from collections import Counter, defaultdict
 
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from peerd.learning import Fragment, Layout, Rounds
-from peerd.learning.rounds import (
+from peerd.learning.actions import (
     Action,
+    Contribute,
     Dropped,
     Evaluate,
     Finished,
     RoundClosed,
     SendFragments,
+    Skipped,
     Stage,
     StartTraining,
 )
+from peerd.learning.collect import AHEAD, stale_rounds
 from peerd.types import DropReason, RunSpec
 
 LAYOUT = Layout(5, 2)
-ROUNDS = 3
-SPEC = RunSpec(
-    run_id="0" * 15 + "7" + "0" * 16,
-    task="digits-cnn",
-    rounds=ROUNDS,
-    quorum=0.6,
-    grace_seconds=5.0,
-    round_timeout_seconds=50.0,
-)
+ROUNDS = 7
+INITIAL = np.full(LAYOUT.parameters, 3.0, np.float32)
+
+cohorts = st.lists(st.integers(0, ROUNDS), max_size=5)
 
 
 class RunOfOnePeer(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
+    @initialize(
+        others=cohorts,
+        start=st.integers(1, ROUNDS),
+        listening=st.booleans(),
+        stale=st.sampled_from(["drop", "use"]),
+        quorum=st.sampled_from([0.3, 0.5, 0.8, 1.0]),
+    )
+    def begin(self, others: list[int], start: int, listening: bool, stale: str, quorum: float) -> None:
+        self.spec = RunSpec(
+            run_id="0" * 15 + "7" + "0" * 16,
+            task="digits-cnn",
+            rounds=ROUNDS,
+            quorum=quorum,
+            grace_seconds=5.0,
+            round_timeout_seconds=50.0,
+            stale=stale,  # type: ignore[arg-type]
+            stale_rounds=2,
+        )
         self.now = 0.0
-        self.cohort = 3
+        self.others = others
+        self.most = len(others)
         self.asked: StartTraining | Evaluate | None = None
-        self.sent: dict[int, np.ndarray] = {}
-        self.accepted: dict[int, list[tuple[int, float]]] = {number: [] for number in range(1, 5)}
+        self.round = start
+        self.collected = start
+        self.begun = 0
+        self.own: np.ndarray | None = None
+        self.sent: list[int] = []
+        self.contributes_from = 0
+        self.accepted: dict[int, list[tuple[int, float, int]]] = defaultdict(list)
         self.closed: list[int] = []
+        self.skipped = 0
+        self.current = INITIAL
         self.over = False
-        initial = np.zeros(LAYOUT.parameters, np.float32)
-        self.rounds = Rounds(SPEC, LAYOUT, initial, self.cohort, self.now, random.Random(1))
+        self.rounds = Rounds(
+            self.spec,
+            LAYOUT,
+            INITIAL,
+            others,
+            self.now,
+            random.Random(1),
+            start_round=start,
+            listening=listening,
+        )
         self.do(self.rounds.start(self.now))
 
     def do(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case StartTraining(round=number):
-                    assert self.asked is None and number == len(self.closed) + 1 <= ROUNDS
-                    self.asked = action
-                case SendFragments(round=number, fragments=fragments):
-                    assert number == len(self.closed) + 1 and number not in self.sent
-                    own = np.zeros(LAYOUT.parameters, np.float32)
-                    for index, values in fragments:
-                        own[LAYOUT.slice(index)] = values
-                    self.sent[number] = own
+                case Contribute(from_round=number):
+                    assert number != self.contributes_from
+                    assert number == 0 or number in (self.round, self.round + 1)
+                    self.contributes_from = number
+                case StartTraining(round=number, vector=vector):
+                    assert self.asked is None and self.round <= number <= ROUNDS
+                    assert number > self.begun and 0 < self.contributes_from <= number
+                    np.testing.assert_array_equal(vector, self.current)
+                    self.asked, self.round, self.begun = action, number, number
+                case SendFragments(round=number):
+                    assert number == self.round and number not in self.sent
+                    assert 0 < self.contributes_from <= number
+                    self.sent.append(number)
+                    assert self.own is not None
+                    np.testing.assert_array_equal(self.joined(action), self.own)
+                case Skipped(round=number, to=there):
+                    assert number in (self.round, self.round + 1) and number < there <= ROUNDS
+                    self.skipped += there - number
+                    self.round = self.collected = there
+                    self.own = None
+                    self.lost = sum(len(self.accepted.pop(n)) for n in list(self.accepted) if n < there)
+                case Dropped(reason=reason, count=count):
+                    assert (reason, count) == (DropReason.ROUND_PAST, self.lost)
                 case RoundClosed(result=result, vector=vector):
-                    assert result.round == len(self.closed) + 1
-                    self.closed.append(result.round)
-                    self.check_mean(result.round, vector)
+                    assert result.round == self.round and (not self.closed or self.round > self.closed[-1])
+                    self.closed.append(self.round)
+                    self.collected = self.round + 1
+                    self.check_mean(result.listened, vector)
+                    assert result.stale_fragments == sum(
+                        late > 0 for _, _, late in self.accepted.pop(self.round, [])
+                    )
+                    self.current, self.own = vector, None
                 case Evaluate(round=number):
-                    assert self.asked is None and number == len(self.closed)
+                    assert self.asked is None and number == self.round == self.closed[-1]
                     self.asked = action
                 case Finished():
-                    assert self.closed == [1, 2, 3]
+                    assert self.closed[-1] == ROUNDS
                     self.over = True
-                case Dropped():
-                    raise AssertionError("only a fragment can be dropped")
 
-    def check_mean(self, number: int, vector: np.ndarray) -> None:
+    @staticmethod
+    def joined(sent: SendFragments) -> np.ndarray:
+        return np.concatenate([values for _, values in sorted(sent.fragments, key=lambda pair: pair[0])])
+
+    def check_mean(self, listened: bool, vector: np.ndarray) -> None:
+        assert listened is (self.own is None)
+        assert np.isfinite(vector).all()
         for index in range(LAYOUT.fragments):
             span = LAYOUT.slice(index)
-            values = [value for where, value in self.accepted[number] if where == index]
-            expected = (self.sent[number][span] + sum(values)) / (1 + len(values))
-            np.testing.assert_allclose(vector[span], expected, rtol=1e-6)
+            terms = [(value, 0.5**late) for i, value, late in self.accepted[self.round] if i == index]
+            total = sum(value * weight for value, weight in terms)
+            weights = sum(weight for _, weight in terms)
+            if self.own is not None:
+                expected = (self.own[span] + total) / (1 + weights)
+            else:
+                expected = total / weights if weights else self.current[span]
+            np.testing.assert_allclose(vector[span], expected, rtol=1e-6, atol=1e-5)
 
     @rule(
-        number=st.integers(0, ROUNDS + 1),
+        number=st.integers(0, ROUNDS + 2),
         index=st.integers(0, LAYOUT.fragments),
         value=st.one_of(st.integers(-100, 100).map(float), st.just(math.nan)),
         run=st.sampled_from([7, 7, 7, 7, 8]),
+        near=st.booleans(),
     )
-    def fragment(self, number: int, index: int, value: float, run: int) -> None:
-        length = 1 if index == LAYOUT.fragments - 1 else 2
-        values = np.full(length, value, np.float32)
-        if number >= 1:
-            self.accepted[number].append((index, value))
-        actions = self.rounds.fragment(Fragment(run, number, index, values), self.now)
-        if actions and isinstance(actions[0], Dropped):
-            if number >= 1:
-                self.accepted[number].pop()
-            assert len(actions) == 1
-            self.check_drop(actions[0].reason, number, index, value, run)
-            return
-        open_round = len(self.closed) + (1 if self.closed == self.evaluated_rounds() else 0)
-        assert run == 7 and not math.isnan(value) and index < LAYOUT.fragments
-        assert number >= open_round
-        self.do(actions)
+    def fragment(self, number: int, index: int, value: float, run: int, near: bool) -> None:
+        number = self.round + number % 4 - 1 if near else number
+        self.hear(number, index, value, run)
 
-    def evaluated_rounds(self) -> list[int]:
-        return [result.round for result in self.rounds.status.results if result.test_samples]
+    @rule(ahead=st.integers(0, 5), value=st.integers(-100, 100), times=st.integers(1, 3))
+    def all_of_a_model(self, ahead: int, value: int, times: int) -> None:
+        for _ in range(times):
+            for index in range(LAYOUT.fragments):
+                self.hear(self.round + ahead, index, float(value), 7)
+
+    def hear(self, number: int, index: int, value: float, run: int) -> None:
+        length = 1 if index == LAYOUT.fragments - 1 else 2
+        late = max(self.collected - number, 0)
+        entry = (index, value, late)
+        self.accepted[number + late].append(entry)
+        values = np.full(length, value, np.float32)
+        first, *rest = self.rounds.fragment(Fragment(run, number, index, values), self.now) or [None]
+        if isinstance(first, Dropped) and first.reason is not DropReason.ROUND_AHEAD:
+            self.accepted[number + late].remove(entry)
+            assert first.count == 1 and not rest
+            self.check_drop(first.reason, number, index, value, run)
+            return
+        if isinstance(first, Dropped) and (number > ROUNDS or number + late > ROUNDS):
+            self.accepted.pop(number + late)
+            return
+        assert run == 7 and not math.isnan(value) and index < LAYOUT.fragments
+        assert number >= 1 and number + late <= ROUNDS and late <= stale_rounds(self.spec)
+        if isinstance(first, Dropped):  # another round gave way to this one
+            gone = [n for n in self.accepted if n not in self.kept() and self.accepted[n]]
+            assert len(gone) == 1 and gone[0] > self.collected
+            assert len(self.accepted.pop(gone[0])) == first.count
+            first = None
+        self.do([*([] if first is None else [first]), *rest])
+
+    def kept(self) -> list[int]:
+        return self.rounds._collected.rounds
 
     def check_drop(self, reason: DropReason, number: int, index: int, value: float, run: int) -> None:
         match reason:
             case DropReason.WRONG_RUN:
                 assert run != 7
             case DropReason.ROUND_PAST:
-                assert self.rounds.status.stage is Stage.DONE or number <= len(self.closed)
-            case DropReason.ROUND_AHEAD:
-                assert number > self.rounds.status.round + 1 or number > ROUNDS
+                late = self.collected - number
+                assert number < 1 or late > stale_rounds(self.spec) or self.collected > ROUNDS
             case DropReason.BAD_FRAGMENT:
                 assert index == LAYOUT.fragments
             case DropReason.NOT_FINITE:
                 assert math.isnan(value)
             case DropReason.OVER_COUNT:
-                already = [where for where, _ in self.accepted[number] if where == index]
-                assert len(already) >= self.cohort - 1
+                late = max(self.collected - number, 0)
+                same = [
+                    i
+                    for i, _, other in self.accepted[number + late]
+                    if i == index and (other > 0) == (late > 0)
+                ]
+                assert len(same) >= self.most
             case _:
                 raise AssertionError(f"unexpected reason {reason}")
 
@@ -131,9 +212,11 @@ class RunOfOnePeer(RuleBasedStateMachine):
     def the_trainer_answers(self, value: int) -> None:
         asked, self.asked = self.asked, None
         if isinstance(asked, StartTraining):
-            update = np.full(LAYOUT.parameters, value, np.float32)
-            self.do(self.rounds.trained(update, 1.0, 0.5, 10, self.now))
+            self.own = np.full(LAYOUT.parameters, value, np.float32)
+            self.do(self.rounds.trained(self.own, 1.0, 0.5, 10, self.now))
         else:
+            if self.round < ROUNDS:
+                self.round += 1
             self.do(self.rounds.evaluated(0.5, 10, self.now))
 
     @rule(seconds=st.floats(0.0, 30.0))
@@ -141,10 +224,11 @@ class RunOfOnePeer(RuleBasedStateMachine):
         self.now += seconds
         self.do(self.rounds.tick(self.now))
 
-    @rule(cohort=st.integers(1, 5))
-    def peers_come_and_go(self, cohort: int) -> None:
-        self.cohort = cohort
-        self.do(self.rounds.set_cohort(cohort, self.now))
+    @rule(others=cohorts)
+    def peers_come_and_go(self, others: list[int]) -> None:
+        self.others = others
+        self.most = max(self.most, len(others))
+        self.do(self.rounds.set_cohort(others, self.now))
 
     @rule()
     def pause(self) -> None:
@@ -154,9 +238,16 @@ class RunOfOnePeer(RuleBasedStateMachine):
     def resume(self) -> None:
         self.do(self.rounds.resume(self.now))
 
-    @rule(number=st.integers(0, 5))
+    @rule(number=st.integers(0, ROUNDS + 1))
     def gave_up(self, number: int) -> None:
         self.rounds.gave_up(number)
+
+    @rule()
+    def somebody_appears(self) -> None:
+        own = self.rounds.own_fragments()
+        if own is not None:
+            assert own.round == self.sent[-1] == self.round
+            assert self.joined(own).shape == (LAYOUT.parameters,)
 
     @invariant()
     def something_always_leads_on(self) -> None:
@@ -166,9 +257,9 @@ class RunOfOnePeer(RuleBasedStateMachine):
         match status.stage:
             case Stage.TRAINING | Stage.EVALUATING:
                 assert self.asked is not None and deadline is None
-            case Stage.EXCHANGING:
+            case Stage.EXCHANGING | Stage.LISTENING:
                 assert self.asked is None and deadline is not None
-                assert deadline <= self.now + SPEC.round_timeout_seconds
+                assert deadline <= self.now + self.spec.round_timeout_seconds
             case Stage.PAUSED:
                 assert status.state == "paused" and self.asked is None
             case _:
@@ -177,14 +268,36 @@ class RunOfOnePeer(RuleBasedStateMachine):
     @invariant()
     def counts_add_up(self) -> None:
         status = self.rounds.status
-        assert status.cohort == self.cohort
-        assert 0 <= status.fragments_received <= status.fragments_expected
-        assert [result.round for result in status.results] == self.closed
-        if status.stage is Stage.EXCHANGING:
+        assert status.round == self.round
+        contributing = sum(0 < number <= self.round for number in self.others)
+        own = 0 < self.contributes_from <= self.round
+        assert (status.cohort, status.listeners) == (contributing + own, len(self.others) - contributing)
+        assert status.contributes_from == self.contributes_from
+        assert status.rounds_skipped == self.skipped
+        assert [result.round for result in status.results] == self.closed == sorted(set(self.closed))
+        assert status.fragments_received >= 0
+        if status.stage is Stage.EXCHANGING or (status.stage is Stage.LISTENING and contributing):
             assert status.fragments_received < status.fragments_expected
+
+    @invariant()
+    def memory_is_bounded_and_no_index_takes_too_many(self) -> None:
+        kept = self.kept()
+        assert len(kept) <= 1 + AHEAD
+        assert {number for number, fragments in self.accepted.items() if fragments} == set(kept)
+        for fragments in self.accepted.values():
+            for late in (False, True):
+                counts = Counter(index for index, _, age in fragments if (age > 0) is late)
+                assert max(counts.values(), default=0) <= self.most
+
+    @invariant()
+    def the_model_is_finite(self) -> None:
+        assert np.isfinite(self.rounds.model).all()
+        np.testing.assert_array_equal(self.rounds.model, self.current)
 
     def teardown(self) -> None:
         """From wherever it is, time and answers alone bring it to its end."""
+        if not hasattr(self, "rounds"):
+            return
         self.do(self.rounds.resume(self.now))
         for _ in range(4 * ROUNDS):
             if self.asked is not None:
@@ -196,4 +309,4 @@ class RunOfOnePeer(RuleBasedStateMachine):
 
 
 TestRunOfOnePeer = RunOfOnePeer.TestCase
-TestRunOfOnePeer.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRunOfOnePeer.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -15,6 +15,7 @@ from peerd.types import DropReason
 SIZE = 100
 PEER = bytes(range(16))
 STRANGER = bytes(16)
+DER = b"a certificate"
 PACKET = encode_cell(CellKind.PACKET, b"x" * SIZE, SIZE)
 
 
@@ -30,7 +31,11 @@ class Recorder:
         self.aborted = False
 
     def get_extra_info(self, name):
-        return self.certificate if name == "peercert" else None
+        return {"peercert": self.certificate, "ssl_object": self}.get(name)
+
+    def getpeercert(self, binary_form):
+        assert binary_form
+        return DER
 
     def set_write_buffer_limits(self, high):
         pass
@@ -82,10 +87,24 @@ def gossip():
 
 
 @pytest.fixture
-async def inbound(common, gossip):
+def expected():
+    return {PEER}
+
+
+@pytest.fixture
+def admit(expected):
+    def ask(peer, certificate):
+        assert certificate == DER
+        return None if peer in expected else DropReason.REVOKED_PEER
+
+    return ask
+
+
+@pytest.fixture
+async def inbound(common, admit, gossip):
     packets: list[bytes] = []
     ups: list[Inbound] = []
-    link = Inbound(common, {PEER}, packets.append, gossip.append, ups.append)
+    link = Inbound(common, admit, packets.append, lambda *what: gossip.append(what), ups.append)
     yield link, packets, ups
     link.connection_lost(None)
 
@@ -106,7 +125,81 @@ async def test_not_a_byte_of_a_stranger_is_looked_at(inbound, drops, common):
     assert transport.aborted
     assert (packets, ups, transport.written) == ([], [], [])
     assert common.bytes_received == 0
+    assert drops == {DropReason.REVOKED_PEER: 1}
+
+
+@pytest.mark.parametrize(
+    "uri", ["peerd://operator/admin/ops", "peerd://peer/1234", "peerd://delegate/" + "0" * 32]
+)
+async def test_whose_certificate_is_no_peers_is_not_even_asked_for(inbound, drops, uri):
+    link, _, ups = inbound
+    transport = Recorder(PEER)
+    transport.certificate = {"subjectAltName": (("URI", uri), ("DNS", "peerd://peer/" + PEER.hex()))}
+    link.connection_made(transport)
+    assert transport.aborted
+    assert ups == []
     assert drops == {DropReason.BAD_CERTIFICATE: 1}
+
+
+async def test_whom_we_dialled_must_be_who_answers(outbound, drops):
+    link, _ = outbound
+    transport = Recorder(STRANGER)
+    link.connection_made(transport)
+    assert transport.aborted
+    assert transport.written == []
+    assert drops == {DropReason.BAD_CERTIFICATE: 1}
+
+
+async def test_a_connection_that_was_given_up_before_it_was_open_closes_when_it_is(outbound, common):
+    link, ups = outbound
+    link.abort()
+    transport = Recorder(PEER)
+    link.connection_made(transport)
+    receive(link, encode_cell(CellKind.PONG, bytes(8), SIZE))
+    assert transport.aborted
+    assert (transport.written, ups) == ([], [])
+    assert link in common.open  # until it is lost, so that nobody forgets it
+    link.connection_lost(None)
+    assert not common.open
+
+
+async def test_who_is_not_expected_any_more_is_hung_up_on_when_asked_again(inbound, expected, drops):
+    link, packets, _ = inbound
+    transport = Recorder(PEER)
+    link.reconsider()  # it is nobody yet
+    link.connection_made(transport)
+    link.reconsider()
+    assert not transport.aborted
+    expected.clear()
+    link.reconsider()
+    link.reconsider()
+    assert transport.aborted
+    receive(link, PACKET)
+    assert packets == []
+    assert drops == {DropReason.REVOKED_PEER: 1}
+
+
+async def test_who_answers_us_is_not_asked_about(outbound):
+    transport = Recorder(PEER)
+    outbound[0].connection_made(transport)
+    outbound[0].reconsider()
+    assert not transport.aborted
+
+
+async def test_what_comes_behind_news_that_makes_us_hang_up_is_not_looked_at(common, admit, drops):
+    packets, heard = [], []
+
+    def heed(peer, data):
+        heard.append(data)
+        link.abort()
+
+    link = Inbound(common, admit, packets.append, heed, lambda link: None)
+    link.connection_made(Recorder(PEER))
+    receive(link, PACKET + encode_gossip(b"you are revoked", SIZE) + PACKET + encode_gossip(b"more", SIZE))
+    receive(link, PACKET)
+    assert (len(packets), heard) == (1, [b"you are revoked"])
+    assert not drops
+    link.connection_lost(None)
 
 
 async def test_after_a_bad_cell_nothing_is_looked_at(inbound, drops):
@@ -139,11 +232,11 @@ async def test_a_ping_comes_back_as_the_same_number(inbound, common):
     assert common.bytes_sent == common.bytes_received == len(PACKET)
 
 
-async def test_packets_too_are_signs_of_life(common):
+async def test_packets_too_are_signs_of_life(common, admit):
     """Pings of a neighbour wait behind its packets while it is not read."""
     now = 100.0
     common.clock = lambda: now
-    link = Inbound(common, {PEER}, lambda packet: None, lambda data: None, lambda link: None)
+    link = Inbound(common, admit, lambda packet: None, lambda *what: None, lambda link: None)
     transport = Recorder(PEER)
     link.connection_made(transport)
     interval, dead_after = common.config.keepalive_seconds, common.config.dead_after_seconds
@@ -259,18 +352,32 @@ async def test_what_is_queued_when_the_link_breaks_is_counted(outbound, drops):
     assert link.closed.done()
 
 
-async def test_gossip_is_handed_on_and_a_flood_of_it_is_counted(inbound, gossip, drops):
+async def test_gossip_is_handed_on_and_a_flood_of_it_is_counted(inbound, gossip, drops, common):
     link, packets, _ = inbound
     transport = Recorder(PEER)
     link.connection_made(transport)
-    for _ in range(20):
+    for _ in range(132):
         receive(link, encode_gossip(b"hello", SIZE))
-    assert gossip == [b"hello"] * 16  # the clock stands still: the burst and no more
+    assert gossip == [(PEER, b"hello")] * 128  # the clock stands still: the burst and no more
     assert drops == {DropReason.GOSSIP_FLOOD: 4}
     assert (packets, transport.aborted) == ([], False)
+    assert common.gossip_received == 128
 
 
-async def test_gossip_and_packets_leave_in_order_through_one_bounded_queue(outbound):
+async def test_who_connects_anew_has_no_new_allowance_and_others_have_theirs(common, admit, expected, drops):
+    heard = Counter()
+    expected.add(STRANGER)
+    for peer in (PEER, STRANGER, PEER, STRANGER):
+        link = Inbound(common, admit, lambda packet: None, lambda who, _: heard.update([who]), lambda _: None)
+        link.connection_made(Recorder(peer))
+        for _ in range(100):
+            receive(link, encode_gossip(b"hello", SIZE))
+        link.connection_lost(None)
+    assert heard == {PEER: 128, STRANGER: 128}
+    assert drops == {DropReason.GOSSIP_FLOOD: 144}
+
+
+async def test_gossip_and_packets_leave_in_order_through_one_bounded_queue(outbound, common):
     link, _ = outbound
     link.connection_made(Recorder(PEER))
     transport = link._transport
@@ -278,6 +385,7 @@ async def test_gossip_and_packets_leave_in_order_through_one_bounded_queue(outbo
     link.pause_writing()
     assert [link.send(bytes(SIZE)), link.announce(b"me"), link.send(bytes(SIZE))] == [None] * 3
     assert link.announce(b"me") is DropReason.LINK_QUEUE_FULL
+    assert common.gossip_sent == 1
     link.resume_writing()
     kinds = [cell[0] for cell in transport.written[before:]]
     assert kinds == [CellKind.PACKET, CellKind.GOSSIP, CellKind.PACKET]

@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+import functools
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peerd.config import NetworkConfig
-from peerd.membership import Authority, Identity
+from peerd.membership import Authority, Identity, certificates, records
+from peerd.membership.descriptor import Descriptor, peer_id_of, sign_descriptor
+from peerd.membership.roster import Roster
+from peerd.membership.trust import Trust
+from peerd.types import PeerId, RunSpec
 
 
 @pytest.fixture
@@ -33,3 +44,110 @@ def private_parts():
         return [*forms, *(base64.b64encode(s)[:40] for s in secrets), *lines[:2]]
 
     return parts
+
+
+@dataclass(frozen=True)
+class LabPeer:
+    """Somebody with keys, whether of the network or not."""
+
+    name: str
+    identity: Ed25519PrivateKey
+    link: ec.EllipticCurvePrivateKey
+
+    @property
+    def id(self) -> PeerId:
+        return peer_id_of(self.identity.public_key().public_bytes_raw())
+
+
+class Lab:
+    """A network's CA with its key, and what it and peers may sign: all as encoded records."""
+
+    def __init__(self, network: str = "lab") -> None:
+        self.network = network
+        self.key, self.ca = self.new_ca()
+        self.wall = time.time()
+        self.operator_key = certificates.new_key()
+
+    def new_ca(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+        key = certificates.new_key()
+        return key, certificates.make_ca(self.network, key)
+
+    def trust(self, *cas: x509.Certificate) -> Trust:
+        return Trust(self.network, cas or (self.ca,))
+
+    def roster(self, me: int = 0, max_members: int = 1000, trust: Trust | None = None) -> Roster:
+        return Roster(self.network, trust or self.trust(), max_members, self.peer(me).id)
+
+    @staticmethod
+    @functools.cache
+    def peer(number: int) -> LabPeer:
+        seed = number.to_bytes(32, "big")
+        link = ec.derive_private_key(number + 1, ec.SECP256R1())
+        return LabPeer(f"peer{number}", Ed25519PrivateKey.from_private_bytes(seed), link)
+
+    def describe(self, number: int, version: int | None = None, **changes: Any) -> Descriptor:
+        """The version counts from the lab's start."""
+        peer = self.peer(number)
+        says = {"name": peer.name, "addresses": (f"192.0.2.{number % 250 + 1}:9101",)} | changes
+        return sign_descriptor(peer.identity, version=int(self.wall) + (version or 0), **says)
+
+    def descriptor(self, number: int, version: int | None = None, **changes: Any) -> bytes:
+        return records.descriptor_record(self.describe(number, version, **changes))
+
+    def link(self, number: int, issuer: Any = None, **changes: Any) -> x509.Certificate:
+        """`issuer`: (key, certificate); by default the CA."""
+        key, certificate = issuer or (self.key, self.ca)
+        name = changes.pop("name", self.peer(number).name)
+        described = self.describe(number, name=name)
+        link = self.peer(number).link.public_key()
+        return certificates.link_certificate(described, link, certificate, key, **changes)
+
+    def certificate(self, number: int, issuer: Any = None, **changes: Any) -> bytes:
+        return records.certificate_record(self.link(number, issuer, **changes))
+
+    def delegate(self, number: int, issuer: Any = None, days: float = 100) -> Any:
+        """(key, certificate) with which the peer may issue others."""
+        peer = self.peer(number)
+        key, ca = issuer or (self.key, self.ca)
+        certificate = certificates.delegate_certificate(
+            peer.id, peer.name, peer.link.public_key(), ca, key, days
+        )
+        return peer.link, certificate
+
+    def delegation(self, number: int, **changes: Any) -> bytes:
+        return records.delegation_record(self.delegate(number, **changes)[1])
+
+    def revocation(self, identifier: int | bytes, age: float = 0.0, key: Any = None) -> bytes:
+        """`identifier`: a peer's number, or an id."""
+        revoked = self.peer(identifier).id if isinstance(identifier, int) else identifier
+        return records.sign_revocation(self.network, revoked, "somebody", self.wall - age, key or self.key)
+
+    def operator(self, role: str = "admin", issuer: Any = None, **changes: Any) -> x509.Certificate:
+        key, certificate = issuer or (self.key, self.ca)
+        public = self.operator_key.public_key()
+        return certificates.operator_certificate("olga", role, public, certificate, key, **changes)
+
+    def run(self, number: int = 1, age: float = 0.0, **changes: Any) -> bytes:
+        says = {
+            "network": self.network,
+            "spec": RunSpec(run_id=f"{number:032x}", task="digits-cnn"),
+            "stopped": False,
+            "issued_at": self.wall - age,
+            "join_seconds": 30.0,
+            "operator_cert": changes.pop("operator_cert", None) or self.operator(),
+            "operator_key": self.operator_key,
+        } | changes
+        return records.sign_run(**says)
+
+    def authority(self, ca: Any, age: float = 0.0, retires: bool = False, key: Any = None) -> bytes:
+        return records.sign_authority(self.network, ca, self.wall - age, retires, key or self.key)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    return Lab()
+
+
+@pytest.fixture(scope="session")
+def make_lab() -> type[Lab]:
+    return Lab

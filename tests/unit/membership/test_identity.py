@@ -68,6 +68,23 @@ def test_it_describes_itself_with_the_keys_of_the_day(identity):
     assert identity.descriptor.mix_keys == ()  # the enrolled one is as it was
 
 
+def test_it_describes_what_it_is_about_to_do(identity):
+    about = {
+        "leaving": True,
+        "run": b"r" * 16,
+        "contributes_from": 3,
+        "instance": 7,
+        "started_at": 1e9,
+        "software": "0.1.0",
+    }
+    described = identity.describe((), 2, address="[2001:db8::1]:9101", **about)
+    assert described.addresses == ("[2001:db8::1]:9101",)
+    assert {name: getattr(described, name) for name in about} == about
+    assert identity.describe((), 2).addresses == identity.descriptor.addresses
+    with pytest.raises(InvalidInputError, match="address of alice"):
+        identity.describe((), 2, address="nowhere")
+
+
 @pytest.mark.parametrize("name", ["", "Alice", "a b", "-a", "a" * 32, "ä", "a\n", "../a"])
 def test_names_that_are_not_allowed(tmp_path, name):
     with pytest.raises(InvalidInputError, match="allowed are"):

@@ -10,6 +10,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from peerd.observe import Metrics, Neighbour, Sample, Tally
+from peerd.observe.metrics import ALARMS, STAGES
+from peerd.observe.tally import PEER_STATES, RECORD_KINDS
 from peerd.status import EndToEnd, EpochStatus, LoopsMeasured, MixingMeasured, RoundResult
 from peerd.types import DropReason, PacketKind
 
@@ -53,7 +55,7 @@ def full(sample: Callable[..., Sample]) -> Sample:
         bytes_received=16600,
         links_out=5,
         links_in=4,
-        peers={"alive": 5},
+        peers={"alive": 5, "left": 1},
         queues={"inbox": 1, "mix": 2, "link": 3, "send": 4, "in_flight": 6},
         round=3,
         stage="exchanging",
@@ -67,6 +69,15 @@ def full(sample: Callable[..., Sample]) -> Sample:
         trainer_up=True,
         trainer_restarts=1,
         neighbours=(Neighbour("bob", True, 0.002), Neighbour("carol", False, 0.0)),
+        members=7,
+        peers_damped=2,
+        gossip_sent=31,
+        gossip_received=29,
+        clock_skew_seconds=0.25,
+        cohort=5,
+        listeners=1,
+        rounds_skipped=2,
+        draining=True,
     )
 
 
@@ -79,7 +90,22 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
         *(("peerd_dropped_total", {"reason": reason}) for reason in DropReason),
         *(("peerd_bytes_total", {"direction": d}) for d in ("sent", "received")),
         *(("peerd_links", {"direction": d}) for d in ("out", "in")),
-        *(("peerd_peers", {"state": s}) for s in ("unknown", "alive", "dead")),
+        ("peerd_members", {}),
+        *(("peerd_peers", {"state": state}) for state in PEER_STATES),
+        *(("peerd_peer_changes_total", {"state": state}) for state in PEER_STATES),
+        ("peerd_peers_damped", {}),
+        *(("peerd_gossip_cells_total", {"direction": d}) for d in ("sent", "received")),
+        *(
+            ("peerd_gossip_records_total", {"kind": kind, "outcome": outcome})
+            for kind in RECORD_KINDS
+            for outcome in ("accepted", "stale", "refused")
+        ),
+        ("peerd_draining", {}),
+        ("peerd_messages_dropped_unacked_total", {}),
+        ("peerd_cohort", {}),
+        ("peerd_listeners", {}),
+        ("peerd_rounds_skipped_total", {}),
+        ("peerd_stale_fragments_total", {}),
         *(("peerd_queue_depth", {"queue": queue}) for queue in ("inbox", "mix", "link", "send", "in_flight")),
         *(("peerd_messages_total", {"outcome": o}) for o in ("acked", "resent", "gave_up")),
         ("peerd_messages_unacknowledged", {}),
@@ -91,7 +117,7 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
         ("peerd_exchange_seconds_count", {}),
         *(
             ("peerd_stage_cpu_seconds_total", {"process": "trainer", "stage": stage})
-            for stage in ("idle", "starting", "training", "exchanging", "evaluating", "paused")
+            for stage in ("idle", "starting", "listening", "training", "exchanging", "evaluating", "paused")
         ),
         *(("peerd_process_cpu_seconds_total", {"process": p}) for p in ("daemon", "trainer")),
         *(("peerd_process_resident_memory_bytes", {"process": p}) for p in ("daemon", "trainer")),
@@ -106,7 +132,7 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
         *(("peerd_cover_rate_per_second", {"slot": slot}) for slot in ("send", "loop", "drop")),
         ("peerd_cover_forgone_total", {}),
         *(("peerd_loops_total", {"outcome": outcome}) for outcome in ("returned", "lost")),
-        *(("peerd_alarm", {"alarm": alarm}) for alarm in ("direct", "tracing", "blending")),
+        *(("peerd_alarm", {"alarm": alarm}) for alarm in ALARMS),
         ("peerd_epoch", {}),
         ("peerd_replay_tags", {}),
         ("peerd_replay_filter_bytes", {}),
@@ -114,7 +140,8 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
     ]
     for name, labels in expected:
         assert value(series, name, **labels) == 0.0, (name, labels)
-    assert not [name for name, _ in series if "accuracy" in name or "loss" in name]
+    unmeasured = ("accuracy", "loss", "skew")
+    assert not [name for name, _ in series if any(word in name for word in unmeasured)]
     assert value(series, "peerd_build_info", version="1.2.3") == 1.0
     assert value(series, "peerd_mixing_info", strategy="exponential", hops="3") == 1.0
 
@@ -205,8 +232,64 @@ def test_what_mixing_does_is_exposed(metrics: Metrics, tally: Tally, node, sampl
         assert value(series, f"{name}_bucket", strategy=strategy, le="+Inf") == count
 
 
+def test_what_becomes_of_peers_is_exposed(metrics: Metrics, tally: Tally, node, sample) -> None:
+    node.now = full(sample)
+    for state in ("alive", "suspect", "alive", "dead"):
+        tally.peer_changed(state)
+    tally.gossip_record("descriptor", "accepted")
+    tally.gossip_record("descriptor", "stale", 5)
+    tally.gossip_record("certificate", "refused")
+    tally.gossip_record("a stranger's word", "refused", 2)
+    tally.dropped(DropReason.PEER_DEAD, 7)
+    series = scrape(metrics)
+    changes = {state: value(series, "peerd_peer_changes_total", state=state) for state in PEER_STATES}
+    assert changes == {"joining": 0, "alive": 2, "suspect": 1, "left": 0, "dead": 1, "revoked": 0}
+    assert value(series, "peerd_peers", state="left") == 1
+    assert value(series, "peerd_members") == 7
+    assert value(series, "peerd_peers_damped") == 2
+    assert value(series, "peerd_gossip_cells_total", direction="sent") == 31
+    assert value(series, "peerd_gossip_cells_total", direction="received") == 29
+    records = {
+        dict(labels)["kind"] + " " + dict(labels)["outcome"]: count
+        for (name, labels), count in series.items()
+        if name == "peerd_gossip_records_total" and count
+    }
+    assert records == {
+        "descriptor accepted": 1,
+        "descriptor stale": 5,
+        "certificate refused": 1,
+        "unknown refused": 2,
+    }
+    assert value(series, "peerd_clock_skew_seconds") == 0.25
+    assert value(series, "peerd_draining") == 1
+    assert value(series, "peerd_messages_dropped_unacked_total") == 7
+
+
+def test_who_takes_part_in_a_run_is_exposed(metrics: Metrics, node, sample) -> None:
+    node.now = full(sample)
+    for stale in (3, 0, 4):
+        metrics.round_measured(
+            RoundResult(
+                round=1, closed_by="grace", round_seconds=1.0, exchange_seconds=1.0, stale_fragments=stale
+            )
+        )
+    series = scrape(metrics)
+    assert value(series, "peerd_cohort") == 5
+    assert value(series, "peerd_listeners") == 1
+    assert value(series, "peerd_rounds_skipped_total") == 2
+    assert value(series, "peerd_stale_fragments_total") == 7
+
+
+def test_every_alarm_is_off_unless_it_is_said_to_be_on(metrics: Metrics, node, sample) -> None:
+    node.now = sample(alarms={"disk": True})
+    series = scrape(metrics)
+    assert {alarm: value(series, "peerd_alarm", alarm=alarm) for alarm in ALARMS} == {
+        "direct": 0, "tracing": 0, "blending": 0, "disk": 1, "clock": 0, "identity": 0,
+    }  # fmt: skip
+
+
 def test_exactly_one_stage_is_on(metrics: Metrics, node, sample) -> None:
-    for stage in ("idle", "starting", "training", "exchanging", "evaluating", "paused", "done"):
+    for stage in STAGES:
         node.now = sample(stage=stage)
         stages = {
             dict(labels)["stage"]: on

@@ -28,6 +28,23 @@ def test_what_happens_is_counted() -> None:
     assert (tally.acked, tally.rtt.total, tally.loop_rtt.total) == (1, 0.2, 0.7)
 
 
+def test_changes_of_peers_and_records_of_gossip_have_a_fixed_set_of_labels() -> None:
+    tally = Tally()
+    assert set(tally.peer_changes) == {"joining", "alive", "suspect", "left", "dead", "revoked"}
+    tally.peer_changed("left")
+    assert tally.peer_changes["left"] == 1
+    with pytest.raises(KeyError):
+        tally.peer_changed("unknown")
+    before = set(tally.gossip_records)
+    tally.gossip_record("run", "accepted", 2)
+    tally.gossip_record("no kind of record", "refused")
+    assert tally.gossip_records["run", "accepted"] == 2
+    assert tally.gossip_records["unknown", "refused"] == 1
+    assert set(tally.gossip_records) == before
+    with pytest.raises(KeyError):
+        tally.gossip_record("run", "lost")
+
+
 def test_a_misspelt_counter_is_an_error_and_not_a_new_counter() -> None:
     with pytest.raises(AttributeError):
         Tally().ackd = 1

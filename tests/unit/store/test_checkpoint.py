@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,9 @@ from peerd.types import RunSpec
 SPEC = RunSpec(run_id="0123456789abcdef" * 2, task="digits-cnn", rounds=7)
 
 
+REST = {"shard": 2, "shards": 5, "announced": True, "finished": False}
+
+
 def vector(value: float, size: int = 100):
     return np.full(size, value, dtype=np.float32)
 
@@ -23,14 +28,25 @@ def folder(tmp_path):
     return tmp_path / "run"
 
 
-@given(hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(width=32)), st.integers(0, 10**6))
+@given(
+    hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(width=32)),
+    st.integers(0, 7),
+    st.integers(0, 9),
+    st.booleans(),
+    st.booleans(),
+)
 @settings(deadline=None)  # the disk may be slow
-def test_what_was_saved_comes_back_bit_for_bit(tmp_path_factory, values, round_number):
+def test_what_was_saved_comes_back_bit_for_bit(
+    tmp_path_factory, values, round_number, shard, announced, finished
+):
     checkpoint = Checkpoint(tmp_path_factory.mktemp("run"))
-    checkpoint.save(SPEC, round_number, values)
+    rest = {"shard": shard, "shards": 10, "announced": announced, "finished": finished}
+    checkpoint.save(SPEC, round_number, values, **rest)
     saved = checkpoint.load()
     assert saved.spec == SPEC
     assert saved.round == round_number
+    assert (saved.shard, saved.shards) == (shard, 10)
+    assert (saved.announced, saved.finished) == (announced, finished)
     assert saved.vector.dtype == np.float32
     assert saved.vector.tobytes() == values.tobytes()
     saved.vector[:] = 0  # the caller's own copy
@@ -43,7 +59,7 @@ def test_none_before_the_first(folder):
 def test_the_latest_wins_and_two_vectors_at_most_are_kept(folder):
     checkpoint = Checkpoint(folder)
     for number in (1, 2, 3, 3, 1, 5):
-        checkpoint.save(SPEC, number, vector(number))
+        checkpoint.save(SPEC, number, vector(number), **REST)
         saved = Checkpoint(folder).load()
         assert (saved.round, saved.vector[0]) == (number, number)
     assert len(list(folder.iterdir())) == 3
@@ -51,9 +67,12 @@ def test_the_latest_wins_and_two_vectors_at_most_are_kept(folder):
 
 @pytest.mark.parametrize("rounds", [(1, 2), (1, 3), (2, 2)])
 @pytest.mark.parametrize("crash_at", [1, 2])
-def test_a_crash_in_the_middle_leaves_the_earlier_one(folder, monkeypatch, rounds, crash_at):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
+def test_a_crash_in_the_middle_or_a_full_disk_leaves_the_earlier_one(
+    folder, monkeypatch, rounds, crash_at, error
+):
     checkpoint = Checkpoint(folder)
-    checkpoint.save(SPEC, rounds[0], vector(rounds[0]))
+    checkpoint.save(SPEC, rounds[0], vector(rounds[0]), **REST)
     calls = 0
     write = module.write_atomic
 
@@ -61,21 +80,39 @@ def test_a_crash_in_the_middle_leaves_the_earlier_one(folder, monkeypatch, round
         nonlocal calls
         calls += 1
         if calls == crash_at:
-            raise KeyboardInterrupt
+            raise error
         write(*args)
 
     monkeypatch.setattr(module, "write_atomic", crash)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(SPEC, rounds[1], vector(99.0))
+    with pytest.raises((KeyboardInterrupt, OSError)):
+        checkpoint.save(SPEC, rounds[1], vector(99.0), **REST)
     saved = Checkpoint(folder).load()
     assert (saved.round, saved.vector[0]) == (rounds[0], rounds[0])
+    checkpoint.save(SPEC, rounds[1], vector(rounds[1]), **REST)
+    assert Checkpoint(folder).load().round == rounds[1]
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_away(folder):
+    checkpoint = Checkpoint(folder)
+    checkpoint.save(SPEC, 1, vector(1.0), **REST)
+    for name in (".run.json.x1", ".model-1.f32.abc"):
+        (folder / name).write_bytes(b"half")
+    assert checkpoint.load().round == 1
+    checkpoint.save(SPEC, 2, vector(2.0), **REST)
+    assert sorted(path.name for path in folder.iterdir()) == ["model-0.f32", "model-1.f32", "run.json"]
+
+
+def test_before_the_first_round_there_is_no_vector(folder):
+    Checkpoint(folder).save(SPEC, 0, vector(0.0, size=0), **REST)
+    saved = Checkpoint(folder).load()
+    assert (saved.round, saved.vector.shape) == (0, (0,))
 
 
 @given(st.integers(0, 399), st.integers(0, 7))
 @settings(deadline=None)  # the disk may be slow
 def test_any_bit_flip_in_the_vector_is_noticed(tmp_path_factory, byte, bit):
     folder = tmp_path_factory.mktemp("run")
-    Checkpoint(folder).save(SPEC, 1, vector(1.0))
+    Checkpoint(folder).save(SPEC, 1, vector(1.0), **REST)
     (path,) = folder.glob("*.f32")
     data = bytearray(path.read_bytes())
     data[byte] ^= 1 << bit
@@ -86,7 +123,7 @@ def test_any_bit_flip_in_the_vector_is_noticed(tmp_path_factory, byte, bit):
 
 @pytest.mark.parametrize("change", ["shorter", "longer", "gone"])
 def test_a_vector_of_another_length_or_none_is_corrupt(folder, change):
-    Checkpoint(folder).save(SPEC, 1, vector(1.0))
+    Checkpoint(folder).save(SPEC, 1, vector(1.0), **REST)
     (path,) = folder.glob("*.f32")
     if change == "gone":
         path.unlink()
@@ -107,22 +144,45 @@ def test_a_vector_of_another_length_or_none_is_corrupt(folder, change):
         b"[" * 9000,
         b'{"\x80": 1}',
         b'{"file": "\x80"}',
+        b'{"spec": {"run_id": "0123456789abcdef0123456789abcdef", "task": "digits-cnn"}, "round": 1,'
+        b' "parameters": 100, "sha256": "", "file": "model-0.f32"}',  # of the first version
     ],
 )
 def test_a_broken_record_is_corrupt_and_can_be_replaced(folder, record):
     checkpoint = Checkpoint(folder)
-    checkpoint.save(SPEC, 1, vector(1.0))
+    checkpoint.save(SPEC, 1, vector(1.0), **REST)
     (folder / "run.json").write_bytes(record)
     with pytest.raises(InvalidInputError, match="corrupt checkpoint") as error:
         checkpoint.load()
     assert "\n" not in str(error.value)
-    checkpoint.save(SPEC, 2, vector(2.0))
+    checkpoint.save(SPEC, 2, vector(2.0), **REST)
     assert checkpoint.load().round == 2
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b'"round":1', b'"round":8'),
+        (b'"round":1', b'"round":-1'),
+        (b'"shard":2', b'"shard":5'),
+        (b'"shard":2', b'"shard":-1'),
+        (b'"finished":false', b'"finished":0'),
+    ],
+)
+def test_a_record_that_makes_no_sense_is_corrupt(folder, good, bad):
+    checkpoint = Checkpoint(folder)
+    checkpoint.save(SPEC, 1, vector(1.0), **REST)
+    path = folder / "run.json"
+    record = path.read_bytes()
+    assert good in record
+    path.write_bytes(record.replace(good, bad))
+    with pytest.raises(InvalidInputError, match="corrupt checkpoint"):
+        checkpoint.load()
 
 
 def test_a_record_that_names_a_file_outside_is_refused(folder):
     checkpoint = Checkpoint(folder)
-    checkpoint.save(SPEC, 1, vector(1.0))
+    checkpoint.save(SPEC, 1, vector(1.0), **REST)
     path = folder / "run.json"
     path.write_bytes(path.read_bytes().replace(b"model-0.f32", b"../model.f32"))
     with pytest.raises(InvalidInputError, match="another file"):
@@ -130,5 +190,5 @@ def test_a_record_that_names_a_file_outside_is_refused(folder):
 
 
 def test_files_are_the_owners_alone(folder):
-    Checkpoint(folder).save(SPEC, 1, vector(1.0))
+    Checkpoint(folder).save(SPEC, 1, vector(1.0), **REST)
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}

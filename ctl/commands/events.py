@@ -1,0 +1,97 @@
+"""`peerctl events`"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import datetime
+
+import click
+
+from ctl import aio, render
+from ctl import events as streams
+from ctl.app import Command, pass_settings
+from ctl.events import Told
+from ctl.fanout import Failure
+from ctl.targets import Settings, resolve
+from ctl.text import one_line
+from peerd.pb import node_pb2
+
+COLOURS = {
+    "alive": "green", "drained": "green", "dead": "red", "revoked": "red", "failed": "red", "raised": "red",
+    "suspect": "yellow", "left": "yellow", "damped": "yellow", "timeout": "yellow", "over": "green",
+}  # fmt: skip
+"""By the last word of what happened, on a terminal."""
+KIND_WIDTH = len("round")
+
+
+@click.command(cls=Command)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("-n", "--lines", "last", type=click.IntRange(min=0), default=20, show_default=True,
+              help="The latest so many of all peers together; 0: all that they remember.")  # fmt: skip
+@pass_settings
+def events(settings: Settings, follow: bool, last: int) -> int:
+    """What happened lately: joins, leaves, suspicions, rounds, alarms.
+
+    Of several peers (--all, --on) the events are merged by time, each with the peer that tells it. A peer
+    that is lost is reported and the others go on; the exit code is then 5. With --output json, one object a
+    line: by, at (Unix time), kind (peer, run, round, alarm, node), peer, what, detail, number.
+
+    \b
+    Examples:
+      peerctl events
+      peerctl --all events --follow
+      peerctl --on alice,bob events -n 0 -o json | jq 'select(.kind == "peer")'
+    """
+    targets = resolve(settings)
+    width = max(len(endpoint.name) for endpoint in targets.endpoints) if targets.many else 0
+
+    def tell(told: Told) -> None:
+        click.echo(as_json(told) if settings.output == "json" else line(told, width, time.time()))
+
+    def lost(failure: Failure) -> None:
+        render.report_failures([failure], settings.output)
+
+    answers = aio.run(streams.latest(targets.endpoints, last, settings.timeout))
+    for told in streams.merged(answers, last):
+        tell(told)
+    for failure in answers.bad:
+        lost(failure)
+    if not follow:
+        return answers.exit_code
+    seen = {answer.name: max((e.number for e in answer.value), default=0) for answer in answers.good}
+    there = [endpoint for endpoint in targets.endpoints if endpoint.name in seen]
+    gone = aio.run(streams.follow(there, seen, tell, lost))
+    codes = {failure.error.exit_code for failure in (*answers.bad, *gone)}
+    return codes.pop() if len(codes) == 1 else 1
+
+
+def as_json(told: Told) -> str:
+    return json.dumps({"by": told.by, **render.plain(told.event)}, ensure_ascii=False, allow_nan=False)
+
+
+def line(told: Told, width: int, now: float) -> str:
+    """For people, in local time: `12:03:44 alice peer  bob dead: no link for 4 s`."""
+    event = told.event
+    name = f"{one_line(told.by):<{width}} " if width else ""
+    return f"{_moment(event.at, now)} {name}{one_line(event.kind):<{KIND_WIDTH}} {text(event)}"
+
+
+def text(event: node_pb2.Event) -> str:
+    """What happened, to whom, and why."""
+    what = one_line(event.what)
+    colour = None if os.environ.get("NO_COLOR") else COLOURS.get(what.rpartition(" ")[2])
+    shown = click.style(what, fg=colour) if colour else what  # echo leaves colours out where no terminal is
+    subject = f"{one_line(event.peer)} " if event.peer else ""
+    detail = f": {one_line(event.detail)}" if event.detail else ""
+    return f"{subject}{shown}{detail}"
+
+
+def _moment(at: float, now: float) -> str:
+    """The time of today, with the date of any other day; what cannot be a time is shown as it came."""
+    try:
+        moment, today = datetime.fromtimestamp(at), datetime.fromtimestamp(now)
+    except (ValueError, OverflowError, OSError):
+        return f"{at:g}"
+    return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")

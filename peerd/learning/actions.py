@@ -1,0 +1,105 @@
+"""What `Rounds` asks for, in the order in which it is to be done, and what it says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from peerd.learning.fragment import Vector
+from peerd.status import RoundResult
+from peerd.types import DropReason
+
+
+class Stage(StrEnum):
+    STARTING = "starting"
+    LISTENING = "listening"
+    TRAINING = "training"
+    EXCHANGING = "exchanging"
+    EVALUATING = "evaluating"
+    PAUSED = "paused"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Contribute:
+    """Tell the others that this peer's fragments come from that round on, and are not waited for before.
+    0: none come any more."""
+
+    from_round: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StartTraining:
+    """Train from `vector`, then call `trained`."""
+
+    round: int
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SendFragments:
+    """Send each (index, values) to every other peer, in this random order."""
+
+    round: int
+    fragments: tuple[tuple[int, Vector], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The rounds from `round` to before `to` were given up to catch up with the others, who are in `to`."""
+
+    round: int
+    to: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoundClosed:
+    """`vector` is the aggregate, the model that the next round starts from. Sends of earlier rounds can
+    be cancelled now; those of this round may still be missing elsewhere."""
+
+    result: RoundResult
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluate:
+    """Measure the aggregate on the test set, then call `evaluated`."""
+
+    round: int
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """All rounds are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """So many fragments: the one that came, or earlier ones that are of no use any more."""
+
+    reason: DropReason
+    count: int = 1
+
+
+Action = Contribute | StartTraining | SendFragments | Skipped | RoundClosed | Evaluate | Finished | Dropped
+
+
+@dataclass(frozen=True, slots=True)
+class RoundsStatus:
+    state: str
+    """starting, running, paused, finished, stopped; paused as soon as a pause is asked for"""
+    round: int
+    """The current one, from 1."""
+    stage: Stage
+    cohort: int
+    """Peers that contribute to this round, oneself included if one does."""
+    listeners: int
+    """Other peers that take part and do not contribute yet."""
+    contributes_from: int
+    """The first round with fragments of this peer; 0: it only listens."""
+    rounds_skipped: int
+    fragments_received: int
+    """In this round, at most one from each other peer that contributes for each index."""
+    fragments_expected: int
+    results: tuple[RoundResult, ...]

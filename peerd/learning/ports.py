@@ -1,0 +1,61 @@
+"""What a live run needs of its peer: the mixnet, the disk, and somebody to tell. `node.py` has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from peerd.learning.fragment import Vector
+from peerd.status import RoundResult
+from peerd.types import DropReason, PeerId, RunSpec
+
+
+class FragmentSink(Protocol):
+    """The mixnet, as a run sees it."""
+
+    def broadcast(self, round_number: int, payloads: Sequence[bytes]) -> None:
+        """Send every payload to every other peer that takes part in the run."""
+
+    def send_to(self, peer: PeerId, round_number: int, payloads: Sequence[bytes]) -> None:
+        """Send every payload to this peer alone. It may have had some of them before it was away: a
+        payload that is sent to a peer again goes under the message id that it had, or it counts twice."""
+
+    def forget_before(self, round_number: int) -> None:
+        """Cancel what is still unsent or unacknowledged of earlier rounds."""
+
+
+class RunObserver(Protocol):
+    """What a run tells of itself while it goes on."""
+
+    def dropped(self, reason: DropReason, count: int) -> None:
+        """So many fragments were refused, or thrown away."""
+
+    def stage_changed(self, stage: str) -> None:
+        """listening, training, exchanging, evaluating, paused, done"""
+
+    def contributes(self, from_round: int) -> None:
+        """Tell all peers that this one's fragments come from that round on; 0: none come any more."""
+
+    def trainer_spent(self, stage: str, cpu_seconds: float) -> None:
+        """The trainer has done a job."""
+
+    def round_measured(self, result: RoundResult) -> None:
+        """A round is closed and its aggregate evaluated."""
+
+
+class SaveRun(Protocol):
+    """The checkpoint. Returns at once; what goes wrong is not the run's concern."""
+
+    def __call__(
+        self,
+        spec: RunSpec,
+        round_number: int,
+        vector: Vector,
+        *,
+        shard: int,
+        shards: int,
+        announced: bool,
+        finished: bool,
+    ) -> None:
+        """The last closed round and its model: empty while that is still the trainer's initial one.
+        finished: there is nothing to go on with, all rounds are closed or an operator has stopped it."""

@@ -1,0 +1,90 @@
+"""The trainer of one run, kept going: when its process dies, it is started again and the job is redone.
+
+A job is a round's training or an evaluation; it starts from the weights that it is given, so doing it twice
+gives the same. After `max_restarts` deaths the run fails on this peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from peerd.config import TrainingConfig
+from peerd.learning.fragment import Vector
+from peerd.learning.trainer_client import EvalResult, TrainerClient, TrainerDied, TrainerReady, TrainResult
+from peerd.status import TrainerStatus
+from peerd.types import RunSpec
+
+Answer = TypeVar("Answer", TrainResult, EvalResult)
+
+
+class Trainer:
+    """Calls must not overlap. Each raises TrainerDied after one death too many, TaskError as the client."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        spec: RunSpec,
+        shard: int,
+        shards: int,
+        log: Any,
+        on_restart: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._begin = (spec, shard, shards)
+        self._log = log
+        self._on_restart = on_restart
+        self._client = TrainerClient(config, log=lambda line: log.info("trainer", line=line))
+        self._restarts = 0
+        self._error = ""
+
+    async def start(self) -> TrainerReady:
+        while True:
+            try:
+                return await self._client.start(*self._begin)
+            except TrainerDied as error:
+                self._count_death(error)
+
+    async def train(self, round: int, vector: Vector) -> TrainResult:
+        return await self._lasting(lambda: self._client.train(round, vector))
+
+    async def evaluate(self, vector: Vector, test_samples: int) -> EvalResult:
+        return await self._lasting(lambda: self._client.evaluate(vector, test_samples))
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all its processes so far, as last reported."""
+        return self._client.cpu_seconds
+
+    def status(self) -> TrainerStatus:
+        return TrainerStatus(
+            state=self._client.state,
+            pid=self._client.pid or 0,
+            restarts=self._restarts,
+            last_error=self._error,
+            cpu_seconds=self._client.cpu_seconds,
+            rss_bytes=self._client.rss_bytes,
+        )
+
+    async def _lasting(self, job: Callable[[], Awaitable[Answer]]) -> Answer:
+        if self._client.state == "dead":
+            self._count_death(TrainerDied("the trainer process died between two jobs"))
+        while True:
+            try:
+                if self._client.state == "dead":
+                    await self._client.start(*self._begin)
+                return await job()
+            except TrainerDied as error:
+                self._count_death(error)
+
+    def _count_death(self, error: TrainerDied) -> None:
+        """Tell of it; raise it again when there were too many."""
+        self._error = str(error)
+        self._log.warning("trainer died", error=str(error), restarts=self._restarts)
+        if self._restarts >= self._config.max_restarts:
+            raise error
+        self._restarts += 1
+        self._on_restart()

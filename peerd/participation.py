@@ -1,0 +1,462 @@
+"""This peer's part in training runs: which run, from which round on, with whom; joining, leaving, coming back.
+
+How a peer comes to a run:
+
+    started        an operator starts it on this peer, announced to all or not
+    announced      a notice signed by an operator comes by gossip: who hears of it soon begins with round 1, who
+                   hears of it later listens for one round first, as soon as somebody contributes
+    resumed        the daemon was restarted in the midst of one: it goes on where its checkpoint is, listens to
+                   where the others are by now, or trains on if there is nobody to listen to
+
+What it tells of itself is in its descriptor: the run, and the first round that has its fragments. From those of
+the others it knows whose fragments to expect. A run that has finished stays: who comes back late still gets the
+last fragments, until another run begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from peerd.clock import monotonic, wall
+from peerd.config import TrainingConfig
+from peerd.errors import ConflictError, InvalidInputError, NotFoundError, PeerdError
+from peerd.learning import Fragment, Run, check_task, fragment_place
+from peerd.learning.fragment import Vector
+from peerd.membership import RunNotice, View
+from peerd.observe import Alarms, EventLog, Metrics, Tally
+from peerd.status import RoundResult, RunStatus
+from peerd.store import Checkpoint, Saved
+from peerd.types import DropReason, PeerId, RunSpec
+
+MESSAGE_ID_BYTES = 16
+
+
+class Mixnet(Protocol):
+    """How messages leave and are called back."""
+
+    @property
+    def payload_bytes(self) -> int: ...
+
+    def send(
+        self, to: PeerId, payload: bytes, tag: int, message_id: bytes | None = None
+    ) -> DropReason | None: ...
+
+    def cancel(self, before: int | None) -> None:
+        """Forget messages of earlier rounds; None: of all."""
+
+    def gave_up(self, round_number: int, reason: DropReason) -> None:
+        """A message that was not even taken."""
+
+
+class Participation:
+    """`resume` once the daemon is up; commands and events as they come. One run at a time."""
+
+    def __init__(
+        self,
+        me: PeerId,
+        secret: bytes,
+        config: TrainingConfig,
+        *,
+        view: View,
+        members: Callable[[], Sequence[PeerId]],
+        notices: Callable[[], Sequence[RunNotice]],
+        checkpoint: Checkpoint,
+        mixnet: Mixnet,
+        tell: Callable[[bytes, int], None],
+        rng: random.Random,
+        tally: Tally,
+        metrics: Metrics,
+        events: EventLog,
+        alarms: Alarms,
+        log: Any,
+    ) -> None:
+        """`secret`: 32 bytes that no restart changes. `tell`: the run and the first contributed round go into
+        this peer's descriptor."""
+        self._me = me
+        self._secret = secret
+        self._config = config
+        self._view = view
+        self._members = members
+        self._notices = notices
+        self._checkpoint = checkpoint
+        self._mixnet = mixnet
+        self._tell = tell
+        self._rng = rng
+        self._tally = tally
+        self._metrics = metrics
+        self._events = events
+        self._alarms = alarms
+        self._log = log
+        self._spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._saving: asyncio.Task[None] | None = None
+        self._together: frozenset[PeerId] = frozenset()
+        """Those that take part in our run and can be sent to, as of the last look."""
+        self._done: set[str] = set()
+        """Runs that this peer has taken part in, and will not join again by itself."""
+        self._leaving = False
+        self.run: Run | None = None
+
+    # -- life -----------------------------------------------------------------
+
+    def start(self, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
+        """Go on with the run that the checkpoint is of, or join one that is announced."""
+        self._spawn = spawn
+        saved = self._saved()
+        if saved is not None and (saved.finished or self._is_stopped(saved.spec)):
+            self._done.add(saved.spec.run_id)
+            saved = None
+        if saved is not None:
+            self._resume(saved)
+        else:
+            self._consider()
+
+    def stop(self) -> None:
+        self._spawn = None
+
+    async def close(self) -> None:
+        """Wait for a checkpoint that is being written."""
+        if self._saving is not None:
+            await asyncio.wait({self._saving})
+
+    def leave(self) -> None:
+        """Take part in nothing from now on; what is on its way goes on."""
+        self._leaving = True
+        if self.run is not None:
+            self._end(self.run)
+        self._tell(b"", 0)
+
+    # -- commands -------------------------------------------------------------
+
+    async def begin(self, spec: RunSpec, *, announced: bool) -> RunStatus:
+        """Take part from round 1. ConflictError while another run goes on; bad tasks and data are refused."""
+        if self.run is not None and not self.run.ended and self.run.spec.run_id == spec.run_id and announced:
+            return self.run.status()  # gossip was faster than the operator
+        await self._make_room(spec)
+        return self._begin(spec, announced=announced).status()
+
+    async def end(self) -> RunStatus:
+        run = self._live()
+        await self._stop_task(run)
+        return run.status()
+
+    def pause(self) -> RunStatus:
+        run = self._live()
+        run.pause()
+        return run.status()
+
+    def go_on(self) -> RunStatus:
+        run = self._live()
+        run.resume()
+        return run.status()
+
+    def status(self) -> RunStatus:
+        return self._known().status()
+
+    def watch(self) -> AsyncIterator[RunStatus]:
+        return self._known().watch()
+
+    # -- what comes -----------------------------------------------------------
+
+    def announced(self, notice: RunNotice) -> None:
+        """An operator has announced a run, or its end."""
+        run_id = notice.spec.run_id
+        self._events.add(
+            "run",
+            "announced stopped" if notice.stopped else "announced",
+            detail=f"{run_id[:8]} {notice.spec.task}, by {notice.operator}",
+        )
+        if notice.stopped:
+            self._done.add(run_id)
+            if self._spawn is not None and self.run is not None and self.run.spec.run_id == run_id:
+                self._spawn(self._stop_task(self.run))
+        else:
+            self._consider()
+
+    def view_changed(self) -> None:
+        """Who is there, or what they take part in, has changed."""
+        run = self.run
+        if run is None or (run.ended and not self._lingers(run)):
+            self._consider()
+            return
+        others = self._view.taking_part(_run_bytes(run.spec))
+        alive = set(self._view.alive())
+        together = frozenset(peer for peer, _ in others if peer in alive)
+        run.set_cohort([first for _, first in others])
+        appeared, self._together = together - self._together, together
+        for peer in appeared:
+            run.appeared(peer)
+        if run.ended:
+            self._consider()
+
+    def fragment(self, fragment: Fragment) -> None:
+        if self.run is None:
+            self._tally.dropped(DropReason.WRONG_RUN)
+        else:
+            self.run.on_fragment(fragment)
+
+    def gave_up(self, round_number: int) -> None:
+        """A message of that round did not reach somebody alive."""
+        if self.run is not None:
+            self.run.gave_up(round_number)
+
+    # -- the run's port to the mixnet -----------------------------------------
+
+    def broadcast(self, round_number: int, payloads: Sequence[bytes]) -> None:
+        """Every payload to every peer that takes part, in one random order over all of them."""
+        self._post([(peer, payload) for peer in self._together for payload in payloads], round_number)
+
+    def send_to(self, peer: PeerId, round_number: int, payloads: Sequence[bytes]) -> None:
+        self._post([(peer, payload) for payload in payloads], round_number)
+
+    def forget_before(self, round_number: int) -> None:
+        """Cancel what is still unsent or unacknowledged of earlier rounds."""
+        self._mixnet.cancel(round_number)
+
+    def _post(self, letters: list[tuple[PeerId, bytes]], round_number: int) -> None:
+        self._rng.shuffle(letters)
+        for peer, payload in letters:
+            refused = self._mixnet.send(peer, payload, round_number, self._message_id(peer, payload))
+            if refused is not None:
+                self._mixnet.gave_up(round_number, refused)
+
+    def _message_id(self, peer: PeerId, payload: bytes) -> bytes:
+        """The same whenever this fragment of this peer goes to that recipient, also after a restart, so that
+        it is taken once; to anybody without the secret as random as any other."""
+        place = fragment_place(payload)
+        return hashlib.blake2b(place + peer, key=self._secret, digest_size=MESSAGE_ID_BYTES).digest()
+
+    # -- the run's observer ---------------------------------------------------
+
+    def dropped(self, reason: DropReason, count: int) -> None:
+        self._tally.dropped(reason, count)
+
+    def stage_changed(self, stage: str) -> None:
+        self._metrics.stages.enter(stage)
+
+    def contributes(self, from_round: int) -> None:
+        if self.run is not None and not self._leaving:
+            self._tell(_run_bytes(self.run.spec), from_round)
+
+    def trainer_spent(self, stage: str, cpu_seconds: float) -> None:
+        self._metrics.trainer_spent(stage, cpu_seconds)
+
+    def round_measured(self, result: RoundResult) -> None:
+        self._metrics.round_measured(result)
+        how = f"{result.closed_by}{', listened' if result.listened else ''}"
+        self._events.add(
+            "round",
+            "closed",
+            detail=f"{result.round} by {how}: {result.fragments_received}/{result.fragments_expected} "
+            f"fragments, cohort {result.cohort}, accuracy {result.accuracy:.4f}",
+        )
+
+    # -- joining --------------------------------------------------------------
+
+    def _consider(self) -> None:
+        """Join the newest announced run that this peer has not been in, if it may and it makes sense."""
+        if self._spawn is None or self._leaving or self._config.join != "announced":
+            return
+        if self.run is not None and not self.run.ended:
+            return
+        for notice in self._notices():
+            if notice.stopped or notice.spec.run_id in self._done:
+                continue
+            late = wall() > notice.issued_at + notice.join_seconds
+            others = self._view.taking_part(_run_bytes(notice.spec))
+            if late and not any(first > 0 for _, first in others):
+                continue  # nobody to listen to: it is over, or none of them is seen yet
+            self._done.add(notice.spec.run_id)
+            self._spawn(self._join(notice.spec, late))
+            return
+
+    async def _join(self, spec: RunSpec, late: bool) -> None:
+        if self._config.data_dir:
+            spec = msgspec.structs.replace(spec, data_dir=self._config.data_dir)
+        try:
+            await self._make_room(spec)
+        except PeerdError as error:
+            self._log.warning("announced run not joined", run=spec.run_id[:8], error=str(error))
+            self._events.add("run", "not joined", detail=f"{spec.run_id[:8]}: {error}")
+            return
+        self._begin(spec, announced=True, listening=late)
+
+    def _resume(self, saved: Saved) -> None:
+        try:
+            check_task(saved.spec)
+        except PeerdError as error:
+            self._log.error("run not resumed", run=saved.spec.run_id[:8], error=str(error))
+            self._done.add(saved.spec.run_id)
+            return
+        self._begin(
+            saved.spec,
+            announced=saved.announced,
+            start_round=saved.round + 1,
+            initial=saved.vector if len(saved.vector) else None,
+            listening=True,
+            place=(saved.shard, saved.shards),
+        )
+        self._events.add("run", "resumed", detail=f"{saved.spec.run_id[:8]} after round {saved.round}")
+
+    async def _make_room(self, spec: RunSpec) -> None:
+        self._refuse_while_busy()
+        check_task(spec)
+        if self._task is not None:  # the last run may still be ending its trainer
+            await asyncio.wait({self._task})
+        self._refuse_while_busy()
+
+    def _refuse_while_busy(self) -> None:
+        if self._spawn is None or self._leaving:
+            raise ConflictError("the peer is still starting, or it is leaving the network")
+        if self.run is not None and not self.run.ended:
+            raise ConflictError(f"run {self.run.spec.run_id} is going on; stop it first")
+
+    def _begin(
+        self,
+        spec: RunSpec,
+        *,
+        announced: bool,
+        start_round: int = 1,
+        initial: Vector | None = None,
+        listening: bool = False,
+        place: tuple[int, int] | None = None,
+    ) -> Run:
+        assert self._spawn is not None
+        shard, shards = place or self._place(spec)
+        others = self._view.taking_part(_run_bytes(spec))
+        self._mixnet.cancel(None)  # of an earlier run: tags are round numbers
+        self._done.add(spec.run_id)
+        self.run = run = Run(
+            spec=spec,
+            shard=shard,
+            shards=shards,
+            others=[first for _, first in others],
+            training=self._config,
+            payload_bytes=self._mixnet.payload_bytes,
+            sink=self,
+            save=self._save,
+            observer=self,
+            rng=self._rng,
+            clock=monotonic,
+            log=self._log,
+            start_round=start_round,
+            initial=initial,
+            listening=listening,
+            announced=announced,
+        )
+        self._together = frozenset()
+        self._tell(_run_bytes(spec), 0 if listening else start_round)
+        self._task = self._spawn(self._live_through(run))
+        self.view_changed()
+        how = "listens" if listening else "begins"
+        self._log.info("run started", run=spec.run_id[:8], task=spec.task, round=start_round, how=how)
+        self._events.add("run", how, detail=f"{spec.run_id[:8]} {spec.task}, round {start_round}")
+        return run
+
+    def _place(self, spec: RunSpec) -> tuple[int, int]:
+        """This peer's shard of shared data, and how many there are: by its rank among all members."""
+        ids = sorted({self._me, *self._members()})
+        shards = spec.shards or len(ids)
+        return ids.index(self._me) % shards, shards
+
+    async def _live_through(self, run: Run) -> None:
+        try:
+            await run.main()
+        finally:
+            status = run.status()
+            self._events.add("run", status.state, detail=f"{run.spec.run_id[:8]} {status.error}".strip())
+            if self.run is run and not self._lingers(run):
+                self._tell(b"", 0)
+        self._consider()
+
+    @staticmethod
+    def _lingers(run: Run) -> bool:
+        """A finished run still has what latecomers need."""
+        return run.status().state == "finished"
+
+    async def _stop_task(self, run: Run) -> None:
+        run.stop()
+        if self._task is not None and self.run is run:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            self._mixnet.cancel(None)
+
+    def _end(self, run: Run) -> None:
+        """Without waiting, and without calling back what is on its way."""
+        run.stop()
+        if self._task is not None:
+            self._task.cancel()
+
+    # -- the checkpoint ---------------------------------------------------------
+
+    def _saved(self) -> Saved | None:
+        try:
+            return self._checkpoint.load()
+        except InvalidInputError as error:
+            self._log.error("the checkpoint is left aside", error=str(error))
+            self._events.add("run", "checkpoint unreadable", detail=str(error))
+            return None
+
+    def _save(
+        self,
+        spec: RunSpec,
+        round_number: int,
+        vector: Vector,
+        *,
+        shard: int,
+        shards: int,
+        announced: bool,
+        finished: bool,
+    ) -> None:
+        """Write the checkpoint beside the event loop: an fsync may take long."""
+        before = self._saving
+
+        def write() -> None:
+            self._checkpoint.save(
+                spec,
+                round_number,
+                vector,
+                shard=shard,
+                shards=shards,
+                announced=announced,
+                finished=finished,
+            )
+
+        async def save() -> None:
+            if before is not None:
+                await asyncio.wait({before})
+            try:
+                await asyncio.to_thread(write)
+            except Exception as error:  # a full disk, no memory: the next one may succeed
+                self._log.error("checkpoint not written", error=str(error))
+                self._alarms.set("disk", True, f"checkpoint not written: {error}", cause="checkpoint")
+            else:
+                self._alarms.set("disk", False, "checkpoints are written again", cause="checkpoint")
+
+        self._saving = asyncio.create_task(save())
+
+    def _is_stopped(self, spec: RunSpec) -> bool:
+        return any(notice.stopped for notice in self._notices() if notice.spec.run_id == spec.run_id)
+
+    # -- helpers --------------------------------------------------------------
+
+    def _known(self) -> Run:
+        if self.run is None:
+            raise NotFoundError("this peer has not taken part in a run yet")
+        return self.run
+
+    def _live(self) -> Run:
+        run = self._known()
+        if run.ended:
+            raise ConflictError(f"run {run.spec.run_id} has ended already")
+        return run
+
+
+def _run_bytes(spec: RunSpec) -> bytes:
+    return bytes.fromhex(spec.run_id)
