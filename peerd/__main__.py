@@ -101,7 +101,7 @@ def join(state_dir: Path | None, token: str | None, bundle: Path | None) -> None
     else:
         raise InvalidInputError("give either a BUNDLE or --token TOKEN")
     others = len(installed.roster) - 1
-    click.echo(f"Joined {installed.network.name} as {installed.name}; {others} other peers are known so far.")
+    click.echo(f"Joined {installed.network.name} as {installed.name}; other peers known so far: {others}.")
     click.echo(f"    peerd run --state-dir {folder} [--config FILE]")
 
 

@@ -35,7 +35,7 @@ async def serve(config: PeerdConfig, state_dir: Path, log: Any) -> None:
             node.start()
             async with asyncio.TaskGroup() as group:
                 running = group.create_task(node.run(), name="node")
-                async with _metrics(config, node), _control(config, node, state, state_dir) as control:
+                async with _metrics(config, node), _control(config, node, state_dir) as control:
                     log.info(
                         "peer is up",
                         version=__version__,
@@ -63,13 +63,14 @@ async def _metrics(config: PeerdConfig, node: Node) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _control(
-    config: PeerdConfig, node: Node, state: PeerState, state_dir: Path
-) -> AsyncIterator[ControlServer]:
-    tls = TlsFiles(state.ca_pem, state.certificate_pem, state.link_key_pem)
-    control = ControlServer(node, config.control, state_dir, tls)
+async def _control(config: PeerdConfig, node: Node, state_dir: Path) -> AsyncIterator[ControlServer]:
+    control = ControlServer(node, config.control, state_dir, lambda: _tls_files(node.state))
     try:
         await control.start()
         yield control
     finally:
         await control.stop()
+
+
+def _tls_files(state: PeerState) -> TlsFiles:
+    return TlsFiles(state.ca_pem, state.certificate_pem, state.link_key_pem)

@@ -31,6 +31,7 @@ from peerd.membership import (
     Descriptor,
     DialPolicy,
     PeerState,
+    Roster,
     RunNotice,
     Tell,
     client_ssl_context,
@@ -119,6 +120,11 @@ class Node:
         self.metrics_address = ""
 
     @property
+    def roster(self) -> Roster:
+        """Who belongs to the network, and who does not any more."""
+        return self._members.roster
+
+    @property
     def state(self) -> PeerState:
         """Keys, certificates and CAs in force."""
         return self._members.state
@@ -152,7 +158,9 @@ class Node:
             self,
             neighbour_labels=self._config.metrics.neighbour_labels,
         )
-        self.alarms.set("tracing", self._trace is not None, "every packet's way is written down: NO ANONYMITY")
+        self.alarms.set(
+            "tracing", self._trace is not None, "every packet's way is written down: NO ANONYMITY"
+        )
 
     def _check_descriptor(self) -> None:
         size, room = len(self._rotation.descriptor.signed), gossip_bytes(self._geometry.packet_bytes)
@@ -358,7 +366,9 @@ class Node:
         self._log.debug("epoch", epoch=self._rotation.epoch)
 
     def _judge_disk(self) -> None:
-        self.alarms.set("disk", self._rotation.failing, "mix keys or replay log not written", cause="mix keys")
+        self.alarms.set(
+            "disk", self._rotation.failing, "mix keys or replay log not written", cause="mix keys"
+        )
 
     # -- the runs' port to the mixnet -----------------------------------------
 
@@ -373,9 +383,7 @@ class Node:
 
     def cancel(self, before: int | None) -> None:
         """Forget messages of earlier rounds; None: of all."""
-        self._on_events(
-            self._mixnet.delivery.cancel(lambda _peer, number: before is None or number < before)
-        )
+        self._on_events(self._mixnet.delivery.cancel(lambda _peer, number: before is None or number < before))
 
     def gave_up(self, round_number: int, reason: DropReason) -> None:
         self.tally.dropped(reason)

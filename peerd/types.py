@@ -86,9 +86,9 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     run_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
     """32 hex digits, drawn by the operator."""
-    task: str
+    task: Annotated[str, msgspec.Meta(max_length=200)]
     """One of `learning.catalog`'s."""
-    data_dir: str = ""
+    data_dir: Annotated[str, msgspec.Meta(max_length=4096)] = ""
     rounds: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     """Makes the initial weights, the partition and the batches."""

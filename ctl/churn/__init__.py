@@ -6,9 +6,11 @@ churn` measures it.
 """
 
 from ctl.churn.director import Director, Happened
-from ctl.churn.observer import Listener, Observer
+from ctl.churn.observer import Listener, Observer, Silence
+from ctl.churn.pace import measure, paced
 from ctl.churn.play import Play, play
 from ctl.churn.schedule import FULL, QUICK, Schedule, Step, demo_schedule
+from ctl.churn.screen import Screen
 
 __all__ = [
     "FULL",
@@ -19,7 +21,11 @@ __all__ = [
     "Observer",
     "Play",
     "Schedule",
+    "Screen",
+    "Silence",
     "Step",
     "demo_schedule",
+    "measure",
+    "paced",
     "play",
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from ctl import draining
 from ctl.churn.observer import Observer
@@ -34,8 +34,18 @@ class Happened:
     peer: str
 
 
+class Rounds(Protocol):
+    """Where the run is."""
+
+    round: int
+    """That the first of the steady peers is in."""
+
+    async def reached(self, number: int) -> None:
+        """Until that round has begun. PeerdError when it never will."""
+
+
 class Director:
-    """`reached(round)` returns when that round has begun; `tell` is told what was done."""
+    """`tell` is told what was done."""
 
     def __init__(
         self,
@@ -43,7 +53,7 @@ class Director:
         plan: Plan,
         schedule: Schedule,
         observer: Observer,
-        reached: Callable[[int], Awaitable[int]],
+        rounds: Rounds,
         tell: Callable[[Happened], None],
         patience: float,
     ) -> None:
@@ -51,17 +61,16 @@ class Director:
         self._plan = plan
         self._schedule = schedule
         self._observer = observer
-        self._reached = reached
+        self._rounds = rounds
         self._tell = tell
         self._patience = patience
-        self._round = 0
 
     async def play(self) -> None:
         """All steps, to the end of the last. What takes a while does not hold up the next one. The errors of
         `peerd.errors`, the first in an ExceptionGroup, where a step fails."""
         async with asyncio.TaskGroup() as group:
             for step in self._schedule.steps:
-                self._round = await self._reached(step.round)
+                await self._rounds.reached(step.round)
                 group.create_task(self._do(step))
 
     async def _do(self, step: Step) -> None:
@@ -105,4 +114,4 @@ class Director:
         self._say("left", name)
 
     def _say(self, what: What, name: str) -> None:
-        self._tell(Happened(time.time(), self._round, what, name))
+        self._tell(Happened(time.time(), self._rounds.round, what, name))

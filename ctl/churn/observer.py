@@ -38,6 +38,22 @@ class Listener(Protocol):
         """It has ended, or is about to be killed."""
 
 
+class Silence:
+    """A `Listener` that does nothing."""
+
+    def status(self, name: str, life: int, status: node_pb2.NodeStatus, at: float) -> None:
+        del name, life, status, at
+
+    def run(self, name: str, status: runs_pb2.RunStatus, at: float) -> None:
+        del name, status, at
+
+    def event(self, told: Told) -> None:
+        del told
+
+    def gone(self, name: str) -> None:
+        del name
+
+
 class Observer:
     """Of one run. `begin` when a peer has started, `end` before it goes, `close` at last. Its tasks belong to
     `group`: what goes wrong with the following itself ends that."""

@@ -48,7 +48,7 @@ class _Progress:
     """Where the run is; passes everything on."""
 
     def __init__(self, schedule: Schedule, to: Listener) -> None:
-        self._steady = schedule.steady
+        self._schedule = schedule
         self._to = to
         self.round = 0
         """The first of the steady peers is in it."""
@@ -72,9 +72,9 @@ class _Progress:
         self._to.run(name, status, at)
         if status.state in ENDED:
             self.ended.add(name)
-        if status.state in ("failed", "stopped"):
+        if status.state in ("failed", "stopped") and name in self._schedule.finishers:
             self.failed = f"{name}: the run {status.state}: {status.error or 'no reason given'}"
-        if name in self._steady:
+        if name in self._schedule.steady:
             self.round = max(self.round, status.round)
         self.changed_at = time.monotonic()
         self._changed.set()
@@ -93,12 +93,11 @@ class _Progress:
             except TimeoutError:
                 raise UnavailableError(f"the run stands still in round {self.round}") from None
 
-    async def reached(self, number: int) -> int:
-        """The round that the run is in then."""
-        await self.wait(lambda: self.round >= number or bool(self.ended))
+    async def reached(self, number: int) -> None:
+        """Until the run is in that round."""
+        await self.wait(lambda: self.round >= number or not self.ended.isdisjoint(self._schedule.steady))
         if self.round < number:
             raise PeerdError(f"the run has ended before round {number}")
-        return self.round
 
 
 async def play(
@@ -129,12 +128,12 @@ async def _play(
     script: Play, spec: RunSpec, progress: _Progress, observer: Observer, tell: Callable[[Happened], None]
 ) -> None:
     testbed, schedule = script.testbed, script.schedule
-    started = [peer.endpoint for peer in testbed.peers if peer.name not in schedule.late]
+    started = [peer.endpoint for peer in testbed.peers if peer.alive]
     for endpoint in started:
         observer.begin(endpoint)
     await announce(testbed, started[0], spec, script.join_seconds)
     await _heard(progress, {endpoint.name for endpoint in started})
-    director = Director(testbed, script.plan, schedule, observer, progress.reached, tell, script.patience)
+    director = Director(testbed, script.plan, schedule, observer, progress, tell, script.patience)
     finished = progress.wait(lambda: progress.ended >= set(schedule.finishers))
     await aio.together(director.play(), finished)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,6 +11,8 @@ import click
 from ctl import aio, render
 from ctl.app import Command, pass_settings
 from ctl.choices import HOPS, PRESET, STRATEGY
+from ctl.churn import demo_schedule
+from ctl.churn.schedule import DEMO_PEERS, DEMO_ROUNDS
 from ctl.defaults import NEEDS_DATA, check_task, make_spec
 from ctl.demo import Script, play, summarise
 from ctl.demo.play import how_to_use
@@ -20,13 +23,15 @@ from ctl.text import Duration
 from ctl.watch import view
 from peerd.errors import InvalidInputError, NotFoundError
 
+PEERS, ROUNDS = 6, 5
 UNDRAWN = "0" * 32
 """Stands for the run id, which is drawn when the run is started."""
 
 
 @click.command(cls=Command)
-@click.option("--peers", type=int, default=6, show_default=True, help="Daemons to start.")
-@click.option("--rounds", type=int, default=5, show_default=True)
+@click.option("--peers", type=int, help="Daemons to start.  [default: 6; --churn 8]")
+@click.option("--rounds", type=int, help="[default: 5; --churn 8]")
+@click.option("--churn", "churning", is_flag=True, help="Two peers join late, one leaves, one crashes.")
 @click.option("--hops", type=HOPS, default=3, show_default=True, help="Mix nodes on every path.")
 @click.option("--task", default="digits-cnn", show_default=True, help="digits-cnn or mnist-cnn.")
 @click.option("--strategy", type=STRATEGY, default="exponential", show_default=True)
@@ -41,8 +46,9 @@ UNDRAWN = "0" * 32
 def demo(
     settings: Settings,
     /,
-    peers: int,
-    rounds: int,
+    peers: int | None,
+    rounds: int | None,
+    churning: bool,
     hops: int,
     task: str,
     strategy: str,
@@ -60,19 +66,29 @@ def demo(
     is acknowledged by a SURB, resent if lost, and averaged without anyone knowing whose it was. Ends
     all of them, also on Ctrl-C and on failure.
 
+    With --churn two of the peers join while the others train, one leaves politely and one is killed: lines
+    tell what happens and what another peer makes of it. Figures are then of those that are there at the end.
+
     With --output json, one object on stdout: peers, rounds, hops, task, strategy, wall_seconds,
     round_seconds, exchange_seconds, accuracy, model, packets, bytes_on_links, rtt_seconds,
     cpu_seconds, rss_bytes; train_samples, test_samples, model_agreement, seconds (the wall time,
-    split), peers_detail, notes. Sums are over all peers.
+    split), peers_detail, notes; with --churn also churn: [{at, round, what, peer}]. Sums are over all peers.
 
     \b
     Examples:
       peerctl demo
       peerctl demo --peers 8 --hops 4 --rounds 3 --strategy outbox
       peerctl demo --task mnist-cnn --data-dir ~/mnist --output json
+      peerctl demo --churn
       peerctl demo --keep
     """
-    plan = Plan.make(peers, preset=preset, strategy=strategy, hops=hops, mean_delay_seconds=mean_delay)
+    peers = peers if peers is not None else DEMO_PEERS if churning else PEERS
+    rounds = rounds if rounds is not None else DEMO_ROUNDS if churning else ROUNDS
+    schedule = demo_schedule(peers, rounds, hops) if churning else None
+    late = () if schedule is None else schedule.late
+    plan = Plan.make(
+        peers, preset=preset, late=late, strategy=strategy, hops=hops, mean_delay_seconds=mean_delay
+    )
     spec = make_spec(
         task,
         run_id=UNDRAWN,
@@ -80,13 +96,18 @@ def demo(
         rounds=rounds,
         seed=seed,
         samples_per_round=samples,
+        shards=None if schedule is None else peers,
     )
     json = settings.output == "json"
     folder = Path(tempfile.mkdtemp(prefix="peerd-demo-"))
-    script = Script(plan, spec, folder, keep, patience)
+    script = Script(plan, spec, folder, keep, patience, schedule)
     with view(render.progress_console(stderr=json), silent=json) as shown:
         outcome = aio.run(play(script, shown))
     summary = summarise(outcome.nodes, outcome.runs, outcome.agreement, outcome.seconds)
+    if schedule is not None:
+        summary["churn"] = [asdict(one) for one in outcome.happened]
+        gone = set(schedule.names) - set(outcome.runs)
+        summary["notes"].append(f"{' and '.join(sorted(gone))} went: what they did is in no figure")
     if keep:
         remember_testbed(folder)
     if json:

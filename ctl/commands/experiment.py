@@ -1,4 +1,4 @@
-"""`peerctl experiment attack`: how much anonymity is left against somebody who sees every link."""
+"""`peerctl experiment`: attack here, churn in a module of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from ctl import render
 from ctl.app import Command, Group, pass_settings
 from ctl.choices import HOPS
+from ctl.commands.churn import churn
 from ctl.targets import Settings
 from ctl.text import Duration
 from ctl.watch import view
@@ -23,12 +24,16 @@ DEFAULT_PLOT = Path("attack.png")
 
 @click.group(cls=Group)
 def experiment() -> None:
-    """Measure what the mixnet is worth.
+    """Measure what the mixnet is worth, and what churn costs.
 
     \b
-    Example:
+    Examples:
       peerctl experiment attack --quick
+      peerctl experiment churn --quick
     """
+
+
+experiment.add_command(churn)
 
 
 @experiment.command("attack", cls=Command)

@@ -248,7 +248,7 @@ def _tell(
         for peer, accepted in told.items():
             click.echo(_told(peer, accepted, len(records)))
     render.report_failures(
-        answers.bad, settings.output, "" if told else f"not told yet; try again: {command}"
+        answers.bad, settings.output, "" if told else f"nobody was told yet; try again: {command}"
     )
     return answers.exit_code
 

@@ -11,7 +11,7 @@ from ctl import aio, draining, render
 from ctl.app import Command, Group, UserInterruptError, pass_settings, show
 from ctl.draining import TIMEOUT, Progress
 from ctl.fanout import Answer
-from ctl.targets import Settings, resolve
+from ctl.targets import Settings, again, resolve
 from ctl.text import Duration
 from ctl.watch import view
 from peerd.errors import InvalidInputError
@@ -57,7 +57,8 @@ def drain(settings: Settings, patience: float, stay: bool, yes: bool) -> int:
             answers = aio.run(draining.drain(targets.endpoints, patience, stay, shown))
         except KeyboardInterrupt:
             raise UserInterruptError(
-                "interrupted; what was asked to leave may do so all the same: `peerctl status` shows it"
+                "interrupted; the others know already that the peer leaves, but its daemon goes on: "
+                f"`{again(settings, 'node', 'drain')}` takes up the draining"
             ) from None
     code = show(settings, targets, answers, render.plain, _look)
     return code or int(any(answer.value.state == TIMEOUT for answer in answers.good))

@@ -1,4 +1,4 @@
-"""`peerctl testbed up|down|status|logs`"""
+"""`peerctl testbed up|down|status|logs`; what is done to single peers is in a module of its own."""
 
 from __future__ import annotations
 
@@ -11,22 +11,16 @@ from ctl import aio, render
 from ctl.app import Command, Group, pass_settings
 from ctl.choices import HOPS, PRESET, STRATEGY
 from ctl.client import Client
+from ctl.commands.testbed_peers import COMMANDS, DEFAULT_FOLDER, FOLDER, find
 from ctl.fanout import fan_out
-from ctl.targets import Settings, forget_testbed, remember_testbed, remembered_testbed
+from ctl.targets import Settings, forget_testbed, remember_testbed
 from ctl.testbed import Plan, Testbed, bring_up, logs
 from ctl.testbed.up import bring_back
 from ctl.text import Duration, printable
 from peerd.config import load
 from peerd.errors import ConflictError, NotFoundError
 
-DEFAULT_FOLDER = Path("testbed")
 DEFAULT_PEERS = 6
-FOLDER = click.option(
-    "--dir",
-    "folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The testbed's folder.  [default: the running one, or ./testbed]",
-)
 
 
 @click.group(cls=Group)
@@ -39,8 +33,14 @@ def testbed() -> None:
       peerctl --all status
       peerctl --all run start --wait
       peerctl testbed logs -f alice
+      peerctl testbed kill bob
+      peerctl testbed add zoe
       peerctl testbed down
     """
+
+
+for command in COMMANDS:
+    testbed.add_command(command)
 
 
 @testbed.command("up", cls=Command)
@@ -120,10 +120,6 @@ def _existing(folder: Path, fresh: bool) -> Testbed | None:
     return None
 
 
-def _find(settings: Settings, folder: Path | None) -> Testbed:
-    return Testbed.load(folder or settings.testbed or remembered_testbed() or DEFAULT_FOLDER)
-
-
 @testbed.command("down", cls=Command)
 @FOLDER
 @click.option("--delete", is_flag=True, help="Delete its files, too.")
@@ -136,7 +132,7 @@ def down(settings: Settings, folder: Path | None, delete: bool) -> None:
       peerctl testbed down
       peerctl testbed down --dir /tmp/lab --delete
     """
-    found = _find(settings, folder)
+    found = find(settings, folder)
     running = found.running
     killed = found.down()
     forget_testbed(found.folder)
@@ -160,15 +156,16 @@ def status(settings: Settings, folder: Path | None) -> None:
     Example:
       peerctl testbed status
     """
-    found = _find(settings, folder)
+    found = find(settings, folder)
     running = set(found.running)
-    endpoints = [e for e in found.endpoints if e.name in running]
+    frozen = {peer.name for peer in found.peers if peer.frozen}  # would not answer
+    endpoints = [e for e in found.endpoints if e.name in running - frozen]
     answers = aio.run(fan_out(endpoints, Client.serving, settings.timeout))
     serving = {answer.name for answer in answers.good if answer.value}
     rows = [
         {
             "name": peer.name,
-            "state": "up" if peer.name in serving else "starting" if peer.alive else "down",
+            "state": _state(peer.alive, peer.name in frozen, peer.name in serving),
             "pid": peer.process.pid if peer.process and peer.alive else None,
             "address": peer.address,
             "control": f"unix:{peer.socket}",
@@ -186,6 +183,12 @@ def status(settings: Settings, folder: Path | None) -> None:
     ]  # fmt: skip
     columns = ("Peer", "State", "Pid#", "Links at", "Control", "Log")
     render.show(str(found.folder), render.fitting(columns, cells, ("Log", "Control")))
+
+
+def _state(alive: bool, frozen: bool, serving: bool) -> str:
+    if not alive:
+        return "down"
+    return "frozen" if frozen else "up" if serving else "starting"
 
 
 def _within(path: str | Path, testbed: Testbed) -> str:
@@ -210,12 +213,9 @@ def show_logs(
       peerctl testbed logs
       peerctl testbed logs -f alice bob
     """
-    found = _find(settings, folder)
-    known = [peer.name for peer in found.peers]
-    for name in names:
-        if name not in known:
-            raise NotFoundError(f"no peer {name!r} in this testbed; it has {', '.join(known)}")
-    chosen = {name: found.log(name) for name in names or known}
+    found = find(settings, folder)
+    peers = [found.peer(name) for name in names] or found.peers
+    chosen = {peer.name: found.log(peer.name) for peer in peers}
     width = max(len(name) for name in chosen) if len(chosen) > 1 else 0
 
     def write(name: str, line: str) -> None:

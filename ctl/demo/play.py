@@ -6,13 +6,14 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 from rich.text import Text
 
+from ctl import churn
 from ctl.client import Client
 from ctl.demo.agreement import Agreement, read_agreement
 from ctl.fanout import Answers, fan_out
@@ -27,6 +28,11 @@ from peerd.types import RunSpec
 T = TypeVar("T")
 CALL_SECONDS = 30.0
 CHECKPOINT_SECONDS = 30.0
+JOIN_SECONDS = 15.0
+PACED_TASK = "digits-cnn"
+"""So small that a run is over before a daemon has started."""
+TRAIN_SECONDS = 2.5
+"""Of its training in a round, when peers come and go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,18 @@ class Script:
     keep: bool
     patience: float
     """Seconds for start-up."""
+    churn: churn.Schedule | None = None
+    """What happens meanwhile; None: nothing."""
 
 
 @dataclass(slots=True)
 class Outcome:
+    """Of the peers that were there at the end."""
+
     nodes: dict[str, node_pb2.NodeStatus]
     runs: dict[str, runs_pb2.RunStatus]
     agreement: Agreement
+    happened: list[churn.Happened] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     """Of the wall time: start, run, collect, stop."""
 
@@ -73,7 +84,7 @@ async def play(script: Script, view: View) -> Outcome:
     files, which are the logs, after failure.
     """
     clock = _Watchclock()
-    view.draw(lambda: Text(f"starting {script.plan.peers} peers ..."))
+    view.draw(lambda: Text(f"starting {script.plan.peers - len(script.plan.late)} peers ..."))
 
     def progress(text: str, complete: bool) -> None:
         view.draw(lambda: Text(text))
@@ -84,7 +95,10 @@ async def play(script: Script, view: View) -> Outcome:
     try:
         testbed = await bring_up(script.folder, script.plan, script.patience, progress)
         clock.lap("start")
-        outcome = await testbed.while_alive(_run(testbed, script, view, clock))
+        if script.churn is None:
+            outcome = await testbed.while_alive(_run(testbed, script, view, clock))
+        else:
+            outcome = await _run_with_churn(testbed, script, script.churn, view, clock)
     except BaseException:
         _end(testbed, script, keep=False)
         raise
@@ -104,8 +118,43 @@ async def _run(testbed: Testbed, script: Script, view: View, clock: _Watchclock)
         if status.state != "finished":
             raise PeerdError(f"{name}: the run {status.state}: {status.error or 'no reason given'}")
     clock.lap("run")
-    nodes = _all(await fan_out(testbed.endpoints, Client.status, CALL_SECONDS))
-    folders = {peer.name: testbed.state_dir(peer.name) for peer in testbed.peers}
+    return await _collect(testbed, runs, clock)
+
+
+async def _run_with_churn(
+    testbed: Testbed, script: Script, schedule: churn.Schedule, view: View, clock: _Watchclock
+) -> Outcome:
+    spec, happened = script.spec, list[churn.Happened]()
+    scene = churn.Play(testbed, script.plan, schedule, spec, JOIN_SECONDS, script.patience)
+    if spec.task == PACED_TASK:
+        view.draw(lambda: Text("how fast is this machine? ..."))
+        spec = churn.paced(spec, await churn.measure(scene, TRAIN_SECONDS))
+    view.lines(
+        [f"{len(testbed.running)} peers train {spec.task} for {number_of(spec.rounds, 'round')}, "
+         f"{' and '.join(schedule.late)} are to join them"]
+    )  # fmt: skip
+    screen = churn.Screen(view, testbed.running, schedule.steady[0], "", churn.Silence())
+
+    def tell(one: churn.Happened) -> None:
+        happened.append(one)
+        screen.happened(one)
+
+    try:
+        runs = await churn.play(replace(scene, spec=spec), screen, tell)
+    finally:
+        view.draw(None)
+    clock.lap("run")
+    outcome = await testbed.while_alive(_collect(testbed, runs, clock))
+    outcome.happened = happened
+    return outcome
+
+
+async def _collect(testbed: Testbed, runs: dict[str, runs_pb2.RunStatus], clock: _Watchclock) -> Outcome:
+    """What the peers of these runs say of themselves and have left."""
+    endpoints = [endpoint for endpoint in testbed.endpoints if endpoint.name in runs]
+    nodes = _all(await fan_out(endpoints, Client.status, CALL_SECONDS))
+    spec = next(iter(runs.values())).spec
+    folders = {name: testbed.state_dir(name) for name in runs}
     agreement = await read_agreement(folders, spec.run_id, spec.rounds, CHECKPOINT_SECONDS)
     clock.lap("collect")
     return Outcome(nodes, runs, agreement)

@@ -20,14 +20,10 @@ def check_matplotlib() -> None:
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
     """One PNG with two panels that share their rows. PeerdError where it cannot be written."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = result["strategies"]
     names = list(rows)
     places = list(range(len(names)))
-    figure = Figure(figsize=(12.0, 1.9 + 0.42 * len(names)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(12.0, 1.9 + 0.42 * len(names))
     left, right = figure.subplots(1, 2, sharey=True)
     _guesses(left, rows, places, result["chance"])
     _bits(right, rows, places, result)
@@ -45,6 +41,21 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
         "an adversary who sees every link",
         fontsize=12,
     )
+    save(figure, path)
+
+
+def canvas(width: float, height: float) -> Any:
+    """An empty matplotlib figure of so many inches, without any display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Any, path: Path) -> None:
+    """As PNG. PeerdError where it cannot be written."""
     try:
         figure.savefig(path, dpi=130)
     except OSError as error:

@@ -28,7 +28,7 @@ import msgspec
 from ctl import tomlfile
 from ctl.aio import together
 from ctl.client import Client
-from ctl.contexts import UNIX, Contexts, Endpoint
+from ctl.contexts import Contexts, Endpoint
 from ctl.targets import CONTEXTS_FILE
 from ctl.testbed import enrolment
 from ctl.testbed.plan import Plan, ReservedPorts, peer_names
@@ -43,10 +43,9 @@ from ctl.testbed.processes import (
     terminate,
 )
 from ctl.testbed.readiness import POLL_SECONDS, Progress, connected
+from ctl.testbed.record import RECORD, Peer, Record
 from peerd.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 
-RECORD = "testbed.json"
-MAX_RECORD_BYTES = 1 << 20
 UNIX_PATH_BYTES = 100
 """Longer socket paths do not fit the kernel's address structure."""
 DEATH_SECONDS = 1.0
@@ -55,37 +54,12 @@ DEATH_SECONDS = 1.0
 T = TypeVar("T")
 
 
-class Peer(msgspec.Struct):
-    name: str
-    address: str
-    socket: str
-    process: Process | None = None
-
-    @property
-    def alive(self) -> bool:
-        return self.process is not None and self.process.alive
-
-    @property
-    def frozen(self) -> bool:
-        return self.process is not None and self.process.frozen
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint(self.name, f"{UNIX}{self.socket}")
-
-
-class _Record(msgspec.Struct):
-    peers: list[Peer]
-    sockets: str = ""
-    """A short folder for the control sockets, when DIR's path is too long for them."""
-
-
 class Testbed:
     """`create` or `load`, then `start`; `down` ends every process, whatever happened before."""
 
     __test__ = False  # for pytest: a testbed is no test
 
-    def __init__(self, folder: Path, record: _Record) -> None:
+    def __init__(self, folder: Path, record: Record) -> None:
         self.folder = folder
         self._record = record
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -114,7 +88,7 @@ class Testbed:
             Peer(name, address, str(_socket(sockets or folder, name, short=bool(sockets))))
             for name, address in zip(peer_names(plan.peers), ports.addresses, strict=True)
         ]
-        testbed = cls(folder, _Record(peers, str(sockets or "")))
+        testbed = cls(folder, Record(peers, str(sockets or "")))
         testbed._ports = ports
         try:
             enrolment.create(folder, plan, [(peer.name, peer.address) for peer in peers])
@@ -129,20 +103,10 @@ class Testbed:
     def load(cls, folder: Path) -> Testbed:
         """NotFoundError where there is none."""
         folder = folder.resolve()
-        path = folder / RECORD
-        try:
-            with path.open("rb") as file:
-                record = msgspec.json.decode(file.read(MAX_RECORD_BYTES), type=_Record)
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotFoundError(f"{folder}: no testbed here; make one with `peerctl testbed up`") from None
-        except OSError as error:
-            raise InvalidInputError(f"{path}: cannot be read: {error.strerror}") from None
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise InvalidInputError(f"{path}: not a testbed's record: {error}") from None
-        return cls(folder, record)
+        return cls(folder, Record.load(folder))
 
     def _save(self) -> None:
-        tomlfile.write_text(self.folder / RECORD, msgspec.json.encode(self._record).decode())
+        self._record.save(self.folder)
 
     def _write_contexts(self) -> None:
         first = self._record.peers[0].name
@@ -277,11 +241,11 @@ class Testbed:
 
     def kill(self, name: str) -> None:
         """SIGKILL, as the kernel does it when memory runs out: nothing is written, nobody is told."""
-        peer, process = self._running(name)
+        peer = self.running_peer(name)
         self._leaving.add(name)
-        self._orphans += started_by(process)
-        if not kill(process):
-            raise UnavailableError(f"{name}: process {process.pid} does not go")
+        self._orphans += started_by(peer.running)
+        if not kill(peer.running):
+            raise UnavailableError(f"{name}: process {peer.running.pid} does not go")
         self._gone(peer)
 
     def leaving(self, name: str) -> None:
@@ -304,16 +268,17 @@ class Testbed:
 
     def freeze(self, name: str) -> None:
         """SIGSTOP: it does nothing, and nobody is told; its connections stay open."""
-        signal_all(self._running(name)[1], signal.SIGSTOP)
+        signal_all(self.running_peer(name).running, signal.SIGSTOP)
 
     def thaw(self, name: str) -> None:
-        signal_all(self._running(name)[1], signal.SIGCONT)
+        signal_all(self.running_peer(name).running, signal.SIGCONT)
 
-    def _running(self, name: str) -> tuple[Peer, Process]:
+    def running_peer(self, name: str) -> Peer:
+        """ConflictError for one that is down."""
         peer = self.peer(name)
-        if peer.process is None or not peer.alive:
+        if not peer.alive:
             raise ConflictError(f"{name} does not run; `peerctl testbed start {name}`")
-        return peer, peer.process
+        return peer
 
     def _gone(self, peer: Peer) -> None:
         child = self._children.pop(peer.name, None)

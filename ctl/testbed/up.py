@@ -46,15 +46,21 @@ async def bring_back(testbed: Testbed, plan: Plan, patience: float, progress: Pr
 
 
 async def grow(testbed: Testbed, plan: Plan, name: str, patience: float, progress: Progress) -> None:
-    """Enrol one more peer in a testbed that runs and start it, until all see each other. When that fails, the
-    new one does not run; the others go on."""
+    """Enrol one more peer in a testbed that runs, and start it."""
     testbed.add(name)
+    await bring_back_one(testbed, plan, name, patience, progress)
+
+
+async def bring_back_one(
+    testbed: Testbed, plan: Plan, name: str, patience: float, progress: Progress
+) -> None:
+    """Start one peer of a testbed that runs, until all see each other. When that fails, it does not run; the
+    others go on."""
     try:
         await testbed.start(plan, patience, progress, [name])
         await testbed.wait_connected(patience, progress)
     except BaseException:
-        if testbed.peer(name).alive:
-            testbed.end([name])
+        testbed.end([name])
         raise
 
 

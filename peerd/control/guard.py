@@ -2,18 +2,24 @@
 
 Over the Unix socket the file's permissions are the guard and every caller is an admin. Over TCP the
 client certificate (verified by TLS against the network's CA) carries the role in a URI SAN,
-`peerd://operator/<role>/<name>`; a viewer may call what only reads.
+`peerd://operator/<role>/<name>`; a viewer may call what only reads. TLS looks at a certificate once, when the
+connection is made; whether it was revoked since is asked at every call, and at every message of a stream.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
+from cryptography import x509
 
 from peerd.errors import DeniedError, PeerdError
+from peerd.membership.certificates import public_key_of
+from peerd.membership.records import operator_id
+from peerd.membership.roster import Roster
 
 READ_ONLY = frozenset(
     {
@@ -31,6 +37,21 @@ OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+IsGood: TypeAlias = Callable[[x509.Certificate], bool]
+"""Whether an operator's certificate, which TLS has found good, still is."""
+
+
+def by_roster(roster: Roster) -> IsGood:
+    """Not revoked, and certified by a CA that is in force."""
+
+    def is_good(certificate: x509.Certificate) -> bool:
+        try:
+            identifier = operator_id(public_key_of(certificate))
+        except ValueError:
+            return False
+        return not roster.is_revoked(identifier) and roster.trust.issued(certificate)
+
+    return is_good
 
 
 def check_role(method: str, transport: str, sans: list[bytes]) -> None:
@@ -60,6 +81,10 @@ def _role(san: bytes) -> str | None:
 class Guard(grpc.aio.ServerInterceptor):
     """Wraps each handler: the role first, then the call, then its errors."""
 
+    def __init__(self, is_good: IsGood = lambda _certificate: True) -> None:
+        """`is_good`: `by_roster`, or what else knows who was revoked."""
+        self._is_good = is_good
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
@@ -71,47 +96,55 @@ class Guard(grpc.aio.ServerInterceptor):
             return handler
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                _unary(handler.unary_unary, method),
+                self._unary(handler.unary_unary, method),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(
-                _stream(handler.unary_stream, method),
+                self._stream(handler.unary_stream, method),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
         # The only others are reflection's bidirectional streams, which carry no state of ours.
         return handler
 
+    def _unary(self, behaviour: Any, method: str) -> Any:
+        async def call(request: Any, context: Context) -> Any:
+            try:
+                self._check(method, context)
+                return await behaviour(request, context)
+            except PeerdError as error:
+                await _abort(context, error)
 
-def _unary(behaviour: Any, method: str) -> Any:
-    async def call(request: Any, context: Context) -> Any:
-        try:
-            _check(method, context)
-            return await behaviour(request, context)
-        except PeerdError as error:
-            await _abort(context, error)
+        return call
 
-    return call
+    def _stream(self, behaviour: Any, method: str) -> Any:
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            try:
+                self._check(method, context)
+                answers = behaviour(request, context)
+                if inspect.isawaitable(answers):  # the health service's: it writes by itself
+                    await answers
+                    return
+                async for response in answers:
+                    self._check(method, context)
+                    yield response
+            except PeerdError as error:
+                await _abort(context, error)
 
+        return call
 
-def _stream(behaviour: Any, method: str) -> Any:
-    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-        try:
-            _check(method, context)
-            async for response in behaviour(request, context):
-                yield response
-        except PeerdError as error:
-            await _abort(context, error)
-
-    return call
-
-
-def _check(method: str, context: Context) -> None:
-    auth = context.auth_context()
-    transport = b"".join(auth.get("transport_security_type", [])).decode()
-    check_role(method, transport, list(auth.get("x509_subject_alternative_name", [])))
+    def _check(self, method: str, context: Context) -> None:
+        auth = context.auth_context()
+        transport = b"".join(auth.get("transport_security_type", [])).decode()
+        check_role(method, transport, list(auth.get("x509_subject_alternative_name", [])))
+        for pem in auth.get("x509_pem_cert", []):
+            if not self._is_good(x509.load_pem_x509_certificate(pem)):
+                raise DeniedError(
+                    "this operator's certificate was revoked, or its CA is retired; the authority makes "
+                    "another (peerctl network operator)"
+                )
 
 
 async def _abort(context: Context, error: PeerdError) -> None:

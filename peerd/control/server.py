@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -14,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from peerd.config import ControlConfig, parse_address
-from peerd.control.guard import Guard
+from peerd.control.guard import Guard, by_roster
 from peerd.control.servicers import MixingServicer, NodeServicer, PeersServicer, RunsServicer
 from peerd.errors import ConflictError, InvalidInputError
 from peerd.node import Node
@@ -29,7 +31,8 @@ from peerd.pb import (
     runs_pb2_grpc,
 )
 
-MAX_REQUEST_BYTES = 64 * 1024
+MAX_REQUEST_BYTES = 2 << 20
+"""Records that the authority has signed come a mebibyte at a time."""
 UNIX_PATH_BYTES = 100
 """Somewhat under the kernel's 108."""
 
@@ -46,12 +49,16 @@ class TlsFiles:
 class ControlServer:
     """Serves one node. `start` raises ConflictError or InvalidInputError with one clear line."""
 
-    def __init__(self, node: Node, config: ControlConfig, state_dir: Path, tls: TlsFiles) -> None:
+    def __init__(
+        self, node: Node, config: ControlConfig, state_dir: Path, tls: Callable[[], TlsFiles]
+    ) -> None:
+        """`tls` is asked again for every handshake: certificates are renewed while the daemon runs."""
         self._config = config
         self._tls = tls
+        self._shown = tls()
         self.unix_path = Path(config.unix) if config.unix else state_dir / "control.sock"
         self._server = grpc.aio.server(
-            interceptors=(Guard(),),
+            interceptors=(Guard(by_roster(node.roster)),),
             options=[
                 ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
                 ("grpc.so_reuseport", 0),
@@ -137,10 +144,9 @@ class ControlServer:
 
     def _bind_tcp(self) -> None:
         host, port = parse_address(self._config.listen, "[control] listen")
-        credentials = grpc.ssl_server_credentials(
-            [(self._tls.key, self._tls.certificate)],
-            root_certificates=self._tls.ca,
-            require_client_auth=True,
+        fetch: Any = self._renewed  # None is allowed, though the stubs do not know
+        credentials = grpc.dynamic_ssl_server_credentials(
+            _certificates(self._tls()), fetch, require_client_authentication=True
         )
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
@@ -149,3 +155,15 @@ class ControlServer:
             raise ConflictError(
                 f"[control] listen: {self._config.listen} cannot be bound; is the port in use?"
             ) from None
+
+    def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Called by gRPC before each handshake; None: nothing has changed."""
+        now = self._tls()
+        if now == self._shown:
+            return None
+        self._shown = now
+        return _certificates(now)
+
+
+def _certificates(tls: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], root_certificates=tls.ca)

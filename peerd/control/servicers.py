@@ -105,7 +105,9 @@ class RunsServicer(runs_pb2_grpc.RunsServicer):
     async def Start(  # noqa: N802
         self, request: runs_pb2.StartRunRequest, context: Context
     ) -> runs_pb2.RunStatus:
-        return runs_pb2.RunStatus(**_fields(await self._node.start_run(run_spec_of(request.spec), request.notice)))
+        return runs_pb2.RunStatus(
+            **_fields(await self._node.start_run(run_spec_of(request.spec), request.notice))
+        )
 
     async def Stop(  # noqa: N802
         self, request: runs_pb2.StopRunRequest, context: Context

@@ -23,6 +23,7 @@ from peerd.store import MixKeyFile, ReplayLog, boot_id
 
 FOLDER = "replay"
 SUFFIX = ".log"
+NOTHING = About()
 
 
 class Rotation:
@@ -44,12 +45,12 @@ class Rotation:
         self._log = log
         self._logs: dict[int, ReplayLog] = {}
         self._unsaved = False
-        self._about = self._described = About()
+        self._about = self._described = NOTHING
         self.keyring = Keyring()
         self.epoch = 0
         self.descriptor: Descriptor = identity.descriptor
 
-    def start(self, wall: float, about: About, version: int = 0) -> None:
+    def start(self, wall: float, about: About = NOTHING, version: int = 0) -> None:
         """Load what is on disk, throw away what cannot be trusted, make what is missing.
 
         `version`: of the last descriptor that is known of this peer; the next one's is higher.

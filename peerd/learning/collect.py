@@ -80,8 +80,8 @@ class Collected:
 
     def cohort_round(self) -> int | None:
         """The round that the others have reached, if it is a later one: the last for which a quorum's
-        fragments are there, of it or of rounds after it. A peer may have sent of several rounds, but one
-        that gets ahead alone waits out a timeout for each, so counting all of them is good enough."""
+        fragments are there, of it or of rounds after it. Who has sent of two rounds counts twice; but if
+        only the fullest round counted, two halves, one of them spread over two rounds, might both wait."""
         support = 0
         for number in reversed(self.rounds):
             if number <= self.round:

@@ -47,8 +47,8 @@ from peerd.membership.verify import Refused
 from peerd.types import DropReason, PeerId
 
 MIN_CELL_BYTES = 128
-CELLS_BURST = 12.0
-CELLS_PER_SECOND = 3.0
+CELLS_BURST = 32.0
+CELLS_PER_SECOND = 8.0
 """To one neighbour, of all kinds. A link must admit more: cells that left one by one may come together."""
 MAX_DIGESTS = 8
 """Of one exchange; but not more than a third of what may be sent, or nothing would be left for records."""
@@ -57,6 +57,7 @@ LONGEST_PAUSE_INTERVALS = 64
 REFUSED_INTERVALS = 60.0
 """A record that was refused is so long not asked for again from who sent it."""
 MAX_REFUSED = 64
+MAX_ASKED = 2048
 MAX_EARLY = 64
 """Records that wait for one they hang on: cells of one exchange may overtake each other in the mix."""
 
@@ -95,6 +96,16 @@ class _Neighbour:
     silent_until: float = -math.inf
     refused: OrderedDict[bytes, tuple[int, float]] = field(default_factory=OrderedDict)
     """What it has sent and we do not take: key -> (version, until when)."""
+
+    asked: set[bytes] = field(default_factory=set)
+    """What it was asked for until `asked_until`, and not again: both sides may have begun an exchange, and
+    ranges are compared one by one."""
+    asked_until: float = -math.inf
+
+    def is_silent_about(self, key: bytes, version: int, now: float) -> bool:
+        """Whether asking it for this record would be of no use."""
+        refused, until = self.refused.get(key, (-1, 0.0))
+        return version == refused and now < until
 
     def refill(self, now: float) -> int:
         """Cells that may be sent now."""
@@ -138,11 +149,15 @@ class Gossip:
         present = frozenset(neighbours)
         for peer in [known for known in self._neighbours if known not in present]:
             del self._neighbours[peer]
+        for known in self._neighbours.values():
+            if now >= known.asked_until:
+                known.asked.clear()
         chosen = self._choose(neighbours, 1)
         return [tell for peer in chosen for tell in self._tell(peer, [self._summary(wall)], now)]
 
     def link_up(self, peer: PeerId, now: float, wall: float) -> list[Tell]:
         """It may know nothing of us, and cannot use us before it does: who we are, then a Summary."""
+        self._neighbour(peer, now).differed = (b"", b"")  # what was said before may be lost
         me = self._roster.member(self._roster.me)
         delegate = None if me is None else me.issuer
         keys = [] if delegate is None else [key_of(Kind.DELEGATION, delegate)]
@@ -187,6 +202,7 @@ class Gossip:
         if both[0] == both[1]:
             known.differed, known.fruitless = (b"", b""), 0
             known.refused.clear()
+            known.asked.clear()
             return []
         if both != known.differed:
             known.differed, known.fruitless = both, 0
@@ -221,14 +237,13 @@ class Gossip:
     def _on_digest(self, source: PeerId, known: _Neighbour, digest: Digest, now: float) -> list[Tell]:
         if known.refill(now) == 0:
             return []
-        theirs = dict(digest.known)
         ours = self._roster.keys(digest.from_, digest.until)
+        differing = set(ours).symmetric_difference(digest.known)
+        if not differing:
+            return []
+        theirs = dict(digest.known)
         newer = [key for key, version in ours if version > theirs.get(key, -1)]
-        wanted = [
-            key
-            for key, version in digest.known
-            if self._roster.lacks(key, version) and not self._was_refused(known, key, version, now)
-        ]
+        wanted = self._wanted(known, sorted(differing.difference(ours)), now)
         tells = self._tell(source, encode_wanted(wanted, self._cell_bytes), now)
         return tells + self._send_records(source, newer, now)
 
@@ -236,10 +251,20 @@ class Gossip:
         records = [record for key in keys if (record := self._roster.get(key)) is not None]
         return self._tell(to, self._pack(records, now, to), now)
 
-    @staticmethod
-    def _was_refused(known: _Neighbour, key: bytes, version: int, now: float) -> bool:
-        refused, until = known.refused.get(key, (-1, 0.0))
-        return version == refused and now < until
+    def _wanted(self, known: _Neighbour, said: Iterable[tuple[bytes, int]], now: float) -> list[bytes]:
+        """What to ask for; with a descriptor also the certificate that it hangs on."""
+        wanted: dict[bytes, None] = {}
+        for key, version in said:
+            if self._roster.lacks(key, version) and not known.is_silent_about(key, version, now):
+                certificate = key_of(Kind.CERTIFICATE, key[1:])
+                if key[0] == Kind.DESCRIPTOR and self._roster.get(certificate) is None:
+                    wanted[certificate] = None
+                wanted[key] = None
+        if now >= known.asked_until or len(known.asked) > MAX_ASKED:
+            known.asked, known.asked_until = set(), now + self._interval
+        fresh = [key for key in wanted if key not in known.asked]
+        known.asked.update(fresh)
+        return fresh
 
     # -- records -----------------------------------------------------------------------------------
 
@@ -266,7 +291,7 @@ class Gossip:
                 if outcome.hostile:
                     break  # whoever sends that makes us work for nothing: no further record of the cell
         hot = [one.record for one in admitted if is_news(one) and self._heat.passes(one.record, now, wall)]
-        tells = self._spread(hot, [peer for peer in neighbours if peer != source], now)
+        tells = self._spread(hot, [peer for peer in neighbours if peer != source], now) if hot else []
         return Heard(
             tuple(one.record for one in admitted),
             tuple(tells),

@@ -5,6 +5,7 @@ What comes from a neighbour is checked for its form here; what a record in it sa
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -60,7 +61,7 @@ def decode(data: bytes) -> Message | None:
             return Summary(gossip.summary.hash, gossip.summary.sent_at_ms / 1000)
         case "digest":
             digest = getattr(gossip.digest, "from"), gossip.digest.until
-            known = tuple((known.key, known.version) for known in gossip.digest.known)
+            known = tuple([(known.key, known.version) for known in gossip.digest.known])
             return Digest(*digest, known) if _is_range(*digest, [key for key, _ in known]) else None
         case "wanted" if all(len(key) == KEY_BYTES for key in gossip.wanted.keys):
             return Wanted(tuple(gossip.wanted.keys))
@@ -136,11 +137,11 @@ def fits(encoded: bytes, cell_bytes: int) -> bool:
 def _is_range(from_: bytes, until: bytes, keys: list[bytes]) -> bool:
     """Whether the bounds and all keys between them are keys, in order, none twice."""
     bounds = [bound for bound in (from_, until) if bound]
-    if any(len(key) != KEY_BYTES for key in (*bounds, *keys)) or (until and from_ >= until):
+    if not set(map(len, (*bounds, *keys))) <= {KEY_BYTES} or (until and from_ >= until):
         return False
     if keys and (keys[0] < from_ or (until and keys[-1] >= until)):
         return False
-    return all(earlier < later for earlier, later in pairwise(keys))
+    return all(map(operator.lt, keys, keys[1:]))
 
 
 def _encode(gossip: gossip_pb2.Gossip) -> bytes:

@@ -295,7 +295,8 @@ class Roster:
     def members(self) -> tuple[PeerId, ...]:
         """Everybody with a certificate, oneself included, in order."""
         if self._members is None:
-            self._members = tuple(PeerId(record.id) for record in self._shelf.of(Kind.CERTIFICATE))
+            keys = self._shelf.versions(bytes((Kind.CERTIFICATE,)), bytes((Kind.CERTIFICATE + 1,)))
+            self._members = tuple([PeerId(key[1:]) for key, _ in keys])
         return self._members
 
     def descriptor(self, peer: PeerId) -> Descriptor | None:

@@ -66,8 +66,10 @@ class PeerState:
         """With other CAs in force, and another link certificate of this peer's key, which `delegate` has
         issued (None: a CA). `self` where nothing is different."""
         chain = (certificate,) if delegate is None else (certificate, delegate)
-        changed = replace(self, authorities=tuple(authorities), chain=chain)
-        return self if changed == self else changed
+        in_force = tuple(authorities)
+        if chain == self.chain and set(in_force) == set(self.authorities):
+            return self
+        return replace(self, authorities=in_force, chain=chain)
 
     def save_renewal(self, state_dir: Path) -> None:
         """So that `load` brings back what `renewed` was told. OSError when the disk refuses."""

@@ -1,12 +1,10 @@
-"""The world: peers, links with delay and loss, crashes, partitions, epochs, and one queue of events."""
+"""The world: peers that all know each other, links with delay and loss, crashes, partitions, epochs."""
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import itertools
 import random
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -15,25 +13,21 @@ from peerd.membership import Announcer, Change, Descriptor, View, announce_inter
 from peerd.relay import Mixnet
 from peerd.relay.trace import Tracer
 from peerd.sim.peer import SimPeer
+from peerd.sim.wires import Wires
 from peerd.sphinx import Epochs, Geometry
 from peerd.types import DropReason, PeerId
 
 FOREVER = Epochs(1e18, 1.0)
 """One epoch without end."""
-HALF = 0.5
 NEVER_DAMPED = 1e9
 
-Action = Callable[[], None]
 
-
-class World:
+class World(Wires):
     """`World(peers=20, seed=1)`, then `send`, `run`, and look at the peers.
 
-    `latency_seconds` is the mean of a link's delay, which is uniform between half and one and a half
-    times that, in order on every link as TCP has it. `dead_after` is how long a peer without a link counts
-    as alive. `epochs`: keys rotate and descriptors are gossiped; without them one key lasts for ever.
-    `tamper` may be replaced: packet on a link -> packets that really arrive; `drop` too: whether the
-    packet from one peer to another (their numbers) gets lost, while its link looks alive.
+    `dead_after` is how long a peer without a link is only suspect. `epochs`: keys rotate and descriptors are
+    told to all neighbours; without them one key lasts for ever. Who is to join, leave or be revoked, and
+    what gossip makes of that, is for `Network`.
     """
 
     def __init__(
@@ -52,23 +46,14 @@ class World:
         skew_seconds: float = 0.0,
         trace: Tracer | None = None,
     ) -> None:
-        self.rng = random.Random(seed)  # noqa: S311 - a world is its seed
-        self.now = 0.0
-        self.loss = loss
-        self.latency = latency_seconds
+        super().__init__(seed, latency_seconds, loss)
         self.mixing = mixing or MixingConfig(loop_rate_per_second=0.0, drop_rate_per_second=0.0)
-        self.tamper: Callable[[bytes], list[bytes]] = lambda packet: [packet]
-        self.drop: Callable[[int, int, bytes], bool] = lambda _source, _target, _packet: False
         self._geometry = geometry or Geometry(max_hops=5, body_bytes=1024)
         self._delivery = delivery or DeliveryConfig()
         self._relay = relay or RelayConfig()
         self._epochs = epochs
         self._dead_after = dead_after
         self._tracer = trace
-        self._digest = hashlib.blake2b(digest_size=16)
-        self._events: list[tuple[float, int, SimPeer | Action, bytes | None]] = []
-        self._order = itertools.count()
-        self._last_arrival: dict[tuple[int, int], float] = {}
         self._cut: set[tuple[int, int]] = set()
         self._peers: list[SimPeer] = []
         for index in range(peers):
@@ -100,7 +85,7 @@ class World:
 
     def inject(self, target: int, packet: bytes) -> None:
         """Somebody hands a peer a packet, now: an adversary's, or one that was recorded on a wire."""
-        heapq.heappush(self._events, (self.now, next(self._order), self._peers[target], packet))
+        self.at(self.now, lambda: self._arrive(self._peers[target], packet))
 
     def set_mixing(self, mixing: MixingConfig, only: Iterable[int] | None = None) -> None:
         """At runtime, on all peers or on some."""
@@ -148,32 +133,6 @@ class World:
                 self._hear(other, peer.descriptor)
                 self._link(peer, other, True)
 
-    def at(self, when: float, action: Action) -> None:
-        """Do something at a virtual time."""
-        heapq.heappush(self._events, (when, next(self._order), action, None))
-
-    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> None:
-        """Let time pass; `until` is asked after every event."""
-        end = self.now + seconds
-        events = self._events
-        while events and events[0][0] <= end:
-            if until is not None and until():
-                return
-            self.now, _, target, packet = heapq.heappop(events)
-            if not isinstance(target, SimPeer):
-                target()
-                continue
-            if not target.up:
-                continue
-            if packet is not None:
-                target.mixnet.arrived(packet, self.now)
-            elif target.wake_at is not None and target.wake_at <= self.now:
-                target.wake_at = None
-            target.take(target.mixnet.turn(self.now))
-            self.wake(target)
-        if until is None or not until():
-            self.now = end
-
     def wake(self, peer: SimPeer) -> None:
         """Something changed: ask it when it wants its next turn."""
         deadline = peer.mixnet.next_deadline(self.now)
@@ -182,13 +141,9 @@ class World:
         deadline = max(deadline, self.now)
         if peer.wake_at is None or deadline < peer.wake_at or peer.wake_at < self.now:
             peer.wake_at = deadline
-            heapq.heappush(self._events, (deadline, next(self._order), peer, None))
+            self.at(deadline, lambda: self._woken(peer))
 
     # -- what is measured -------------------------------------------------------
-
-    def digest(self) -> str:
-        """Of every packet that was handed to a link: when, between whom, its bytes."""
-        return self._digest.hexdigest()
 
     def meter_bits(self) -> float:
         """Mean of the peers' entropy meters over all departures since `reset_meters`; 0 without any."""
@@ -312,15 +267,20 @@ class World:
         target = self.peers[to]
         if not target.up or self._is_cut(source, target):
             return DropReason.LINK_DOWN
-        self._digest.update(b"%.9f %d %d " % (self.now, source.index, target.index) + packet)
-        if self.loss and self.rng.random() < self.loss:
-            return None
-        if self.drop(source.index, target.index, packet):
-            return None
-        link = (source.index, target.index)
-        for arriving in self.tamper(packet):
-            delay = self.latency * (HALF + self.rng.random())
-            arrival = max(self.now + delay, self._last_arrival.get(link, 0.0))
-            self._last_arrival[link] = arrival
-            heapq.heappush(self._events, (arrival, next(self._order), target, arriving))
+        self.carry(source.index, target.index, packet, lambda arriving: self._arrive(target, arriving))
         return None
+
+    def _arrive(self, peer: SimPeer, packet: bytes) -> None:
+        if peer.up:
+            peer.mixnet.arrived(packet, self.now)
+            self._turn(peer)
+
+    def _woken(self, peer: SimPeer) -> None:
+        if peer.up:
+            if peer.wake_at is not None and peer.wake_at <= self.now:
+                peer.wake_at = None
+            self._turn(peer)
+
+    def _turn(self, peer: SimPeer) -> None:
+        peer.take(peer.mixnet.turn(self.now))
+        self.wake(peer)

@@ -39,7 +39,7 @@ async def serving(state, state_dir, control=None, config=CONFIG):
     node.start()
     running = asyncio.create_task(node.run())
     tls = TlsFiles(state.ca_pem, state.certificate_pem, state.link_key_pem)
-    server = ControlServer(node, control or ControlConfig(), state_dir, tls)
+    server = ControlServer(node, control or ControlConfig(), state_dir, lambda: tls)
     await server.start()
     try:
         yield server
@@ -97,7 +97,7 @@ async def test_status_and_peers(channel):
     assert status.rss_bytes > 10_000_000
     listed = await peers_pb2_grpc.PeersStub(channel).List(peers_pb2.ListPeersRequest())
     assert {peer.name for peer in listed.peers} == {"bob", "carol"}
-    assert {peer.state for peer in listed.peers} == {"unknown"}
+    assert {peer.state for peer in listed.peers} == {"joining"}
 
 
 async def test_mixing_changes_what_is_given_and_nothing_else(channel):
@@ -255,7 +255,7 @@ async def test_a_run_can_be_started_watched_and_stopped_once(channel):
 
 
 async def test_oversized_requests_are_refused(channel):
-    code, _ = await refused(runs_pb2_grpc.RunsStub(channel).Start(spec(data_dir="x" * 100_000)))
+    code, _ = await refused(runs_pb2_grpc.RunsStub(channel).Start(spec(data_dir="x" * (3 << 20))))
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

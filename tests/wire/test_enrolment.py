@@ -15,8 +15,10 @@ import grpc
 import grpc.aio
 import pytest
 import structlog
+from click.testing import CliRunner
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from peerd import __main__ as main
 from peerd.config import EnrolmentConfig, NetworkConfig
 from peerd.enrolment import EnrolmentServer, Redeemer, Tokens, parse_token, redeem, server, wire
 from peerd.enrolment.attempts import PER_SOURCE
@@ -500,3 +502,55 @@ async def test_operators_reach_whom_a_delegate_has_signed_in_and_no_delegate_mak
     async with control(between.renewed(authority.authorities, between.certificate, None)) as port:
         assert await check(port, "dele", *files)
         assert not await check(port, "dele", files[0], key, certificate)
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def peerd(*arguments: object, stdin: str = ""):
+    """In this process: exit code and output as a shell sees them."""
+    return CliRunner().invoke(main.cli, [str(argument) for argument in arguments], input=stdin)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_peerd_joins_with_a_token(delegate, tmp_path, hidden):
+    folder = tmp_path / "nora"
+    made = peerd("init", "--state-dir", folder, "--name", "nora", "--address", "127.0.0.1:2")
+    assert "peerctl network sign NETWORK request.json" in made.stdout
+    assert f"peerd join --state-dir {folder} --token TOKEN" in made.stdout
+    text = await delegate.invite("nora")
+    given, stdin = ("-", f"{text}\n") if hidden else (text, "")
+    joined = await asyncio.to_thread(peerd, "join", "--state-dir", folder, "--token", given, stdin=stdin)
+    assert joined.exit_code == 0, joined.output
+    assert "Joined lab as nora; other peers known so far: 1." in joined.stdout
+    assert PeerState.load(folder).chain[1] == delegate.state.delegation
+
+
+async def test_peerd_join_needs_one_of_two(tmp_path):
+    for arguments in ((), ("--token", "x", tmp_path / "a.bundle")):
+        failed = peerd("join", "--state-dir", tmp_path, *arguments)
+        assert isinstance(failed.exception, InvalidInputError)
+        assert "either a BUNDLE or --token" in str(failed.exception)
+    failed = peerd("join", "--state-dir", tmp_path, "--token", "peerd-join.x")
+    assert "not a join token" in str(failed.exception)
+
+
+async def test_peerd_run_keeps_what_is_newer_than_the_bundle_it_is_told_to_install(
+    authority, newcomer, tmp_path, monkeypatch
+):
+    nora = newcomer()
+    old, new = authority.sign(nora.request()), authority.sign(nora.request())
+    new.install(tmp_path / "nora")
+    (tmp_path / "old.bundle").write_bytes(old.encoded)
+    served = []
+
+    async def serve(_settings, folder, _log):
+        served.append(PeerState.load(folder).certificate)
+
+    monkeypatch.setattr(main, "serve", serve)
+    ran = await asyncio.to_thread(
+        peerd, "run", "--state-dir", tmp_path / "nora", "--bundle", tmp_path / "old.bundle"
+    )
+    assert ran.exit_code == 0, ran.output
+    assert "old.bundle: not installed: " in ran.stderr
+    assert served == [new.chain[0]]

@@ -14,8 +14,8 @@ of the survivors alone would hide what leaves with those who leave.
 
 The wait after a death is c - max(D, L), where there is a D. What is left in it is the way through the mixnet,
 so it is an upper bound: 0 where s waited for somebody alive, and the grace at most where a dead peer's
-fragments were given up as they should. All times are of one machine's clock, those of D and c of the peer's
-own events.
+fragments were given up as they should. All times are of one machine's clock: D is that of the peer's own
+event, c that at which the stream of its run said so.
 """
 
 from __future__ import annotations
@@ -69,16 +69,15 @@ def _could_come(record: Record, name: str, number: int, closed: float) -> float:
 
 
 def completed(record: Record, schedule: Schedule) -> dict[str, bool]:
-    """Of each survivor: whether it closed every round, a late one every round from its first on."""
+    """Of each survivor: whether it closed every round, a late one every round from the first that it
+    contributed to. To the end of the run, and with its own update in it."""
     done = {}
     for name in schedule.survivors:
-        results = record.results.get(name, {})
-        first = 1 if name in schedule.steady else min(results, default=0)
-        whole = first > 0 and set(results) >= set(range(first, schedule.rounds + 1))
-        late = name not in schedule.steady
-        listened = [number for number, result in results.items() if result.listened]
+        own = {number for number, result in record.results.get(name, {}).items() if not result.listened}
+        first = 1 if name in schedule.steady else min(own, default=schedule.rounds + 1)
         finished = name in record.runs and record.runs[name].state == "finished"
-        done[name] = whole and finished and (late or not listened)
+        whole = first <= schedule.rounds and own >= set(range(first, schedule.rounds + 1))
+        done[name] = finished and whole
     return done
 
 

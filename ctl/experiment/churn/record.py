@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ctl.churn import Happened
@@ -15,7 +15,6 @@ UNACKED = (DropReason.PEER_DEAD, DropReason.CANCELLED, DropReason.GAVE_UP)
 """Why a message may be dropped that no acknowledgement came for."""
 GONE = frozenset({"dead", "left", "revoked"})
 """States of a peer in which nobody waits for it."""
-_ROUND = re.compile(r"\bround ([0-9]{1,7})\b", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Record:
     contributes: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     """From when on a peer said that it contributes from that round; 0: it listens, or is gone."""
     closed: dict[str, dict[int, float]] = field(default_factory=dict)
-    """When each peer closed each round, by its own event, or else when it was first heard of."""
+    """When each peer closed each round: its run's stream tells at once, the event when it is measured."""
     changes: list[Change] = field(default_factory=list)
     events: list[Told] = field(default_factory=list)
     happened: list[Happened] = field(default_factory=list)
@@ -85,16 +84,19 @@ class Record:
         self.events.append(told)
         if event.kind == "peer" and event.peer:
             self.changes.append(Change(event.at, told.by, event.peer, event.what))
-        elif event.kind == "round" and event.what == "closed" and (found := _ROUND.search(event.detail)):
-            self.closed.setdefault(told.by, {})[int(found[1])] = event.at
 
     def gone(self, name: str) -> None:
         """Its counters stay as they were."""
 
     # -- what is asked of it ----------------------------------------------------
 
+    @property
+    def begun(self) -> float:
+        """When the first sample was taken; 0 without any."""
+        return min((known[0].at for known in self.samples.values()), default=0.0)
+
     def sent_from(self, name: str, number: int) -> float | None:
-        """When a peer began to send its fragments of that round; None: it never closed it, or only listened."""
+        """When a peer began to send its fragments of that round; None: it did not close it, or listened."""
         result, at = self.results.get(name, {}).get(number), self.closed.get(name, {}).get(number)
         return None if result is None or at is None or result.listened else at - result.exchange_seconds
 
@@ -105,9 +107,7 @@ class Record:
 
     def state(self, by: str, peer: str, at: float) -> str:
         """How one peer saw another at that time; `alive` where it has said nothing of it."""
-        return next(
-            (c.state for c in reversed(self._changes(by, at)) if c.peer == peer), "alive"
-        )
+        return next((c.state for c in reversed(self._changes(by, at)) if c.peer == peer), "alive")
 
     def last_death(self, by: str, at: float) -> float | None:
         """When that peer learned last, before that time, that another is dead."""
@@ -116,12 +116,16 @@ class Record:
     def _changes(self, by: str, at: float) -> list[Change]:
         return [change for change in self.changes if change.by == by and change.at <= at]
 
-    def total(self, at: float, count: Callable[[Sample], int]) -> int:
-        """The sum of a counter over all peers and their lives, as last heard before that time."""
-        return sum(count(sample) for sample in self._latest(at))
-
-    def _latest(self, at: float) -> Iterable[Sample]:
+    def latest(self, at: float) -> Iterator[Sample]:
+        """Of every peer and life the last sample before that time."""
         for samples in self.samples.values():
-            known = [sample for sample in samples if sample.at <= at]
+            known = bisect_right(samples, at, key=lambda sample: sample.at)
             if known:
-                yield known[-1]
+                yield samples[known - 1]
+
+    def latest_of(self, name: str, at: float) -> Sample | None:
+        """Of one peer's present life."""
+        lives = [
+            samples for (peer, _), samples in self.samples.items() if peer == name and samples[0].at <= at
+        ]
+        return None if not lives else lives[-1][bisect_right(lives[-1], at, key=lambda sample: sample.at) - 1]

@@ -96,6 +96,17 @@ class FakePeer:
         """A call is answered when it is set."""
         self.updates: list[mixing_pb2.UpdateMixingRequest] = []
         self.started: list[runs_pb2.RunSpec] = []
+        self.notices: list[bytes] = []
+        """Of runs started and stopped; empty where there was none."""
+        self.run = runs_pb2.RunStatus(spec=runs_pb2.RunSpec(rounds=5), stage="training", round=1, cohort=6)
+        """What `Get` answers; the state is `running` unless a test has set another."""
+        self.published: list[list[bytes]] = []
+        self.drain: list[node_pb2.DrainProgress] = []
+        self.drained: list[node_pb2.DrainRequest] = []
+        self.events: list[node_pb2.Event] = []
+        self.coming: list[node_pb2.Event] = []
+        """After those, for who follows; then the stream stays open until `over`, or breaks without it."""
+        self.over: threading.Event | None = None
         self.called: list[str] = []
         self.watch: list[runs_pb2.RunStatus] = []
 
@@ -131,7 +142,7 @@ class _Servicer(
         self._check("Get", context)
         if isinstance(request, mixing_pb2.GetMixingRequest):
             return self._peer.mixing
-        return self._run("running")
+        return self._run(self._peer.run.state or "running")
 
     def Measure(self, request: Any, context: grpc.ServicerContext) -> mixing_pb2.MixingMeasured:
         self._check("Measure", context)
@@ -149,10 +160,12 @@ class _Servicer(
     def Start(self, request: Any, context: grpc.ServicerContext) -> runs_pb2.RunStatus:
         self._check("Start", context)
         self._peer.started.append(request.spec)
+        self._peer.notices.append(request.notice)
         return self._run("starting")
 
     def Stop(self, request: Any, context: grpc.ServicerContext) -> runs_pb2.RunStatus:
         self._check("Stop", context)
+        self._peer.notices.append(request.notice)
         return self._run("stopped")
 
     def Pause(self, request: Any, context: grpc.ServicerContext) -> runs_pb2.RunStatus:
@@ -167,9 +180,40 @@ class _Servicer(
         self._check("Watch", context)
         yield from self._peer.watch
 
+    def Publish(self, request: Any, context: grpc.ServicerContext) -> peers_pb2.PublishResponse:
+        self._check("Publish", context)
+        self._peer.published.append(list(request.records))
+        return peers_pb2.PublishResponse(accepted=len(request.records))
+
+    def Invite(self, request: Any, context: grpc.ServicerContext) -> peers_pb2.InviteResponse:
+        self._check("Invite", context)
+        token = f"token-for-{request.name}"
+        return peers_pb2.InviteResponse(token=token, expires_in_seconds=request.expires_in_seconds)
+
+    def Drain(self, request: Any, context: grpc.ServicerContext) -> Iterator[node_pb2.DrainProgress]:
+        self._check("Drain", context)
+        self._peer.drained.append(request)
+        yield from self._peer.drain
+        if self._peer.drain and self._peer.drain[-1].state == "lost":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    def WatchEvents(self, request: Any, context: grpc.ServicerContext) -> Iterator[node_pb2.Event]:
+        self._check("WatchEvents", context)
+        yield from self._peer.events[-request.last :] if request.last else self._peer.events
+        if not request.follow:
+            return
+        yield from self._peer.coming
+        if self._peer.over is None:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        self._peer.over.wait(10)
+
     def _run(self, state: str) -> runs_pb2.RunStatus:
-        spec = self._peer.started[-1] if self._peer.started else runs_pb2.RunSpec(rounds=5)
-        return runs_pb2.RunStatus(spec=spec, state=state, stage="training", round=1, cohort=6)
+        status = runs_pb2.RunStatus()
+        status.CopyFrom(self._peer.run)
+        if self._peer.started:
+            status.spec.CopyFrom(self._peer.started[-1])
+        status.state = state
+        return status
 
 
 class Peers:

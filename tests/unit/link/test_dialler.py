@@ -184,6 +184,8 @@ async def test_to_move_does_not_shorten_the_wait_where_nothing_was_reached(world
     made.wake()
     await world.until(lambda: len(world.dials) == 2)
     assert world.dials[1] == ("192.0.2.99", 1)
+    await asyncio.sleep(0.01)
+    assert len(world.dials) == 2  # woken once
 
 
 async def test_to_move_from_a_good_link_is_to_hang_up_and_dial(world, dial):
@@ -210,6 +212,7 @@ async def test_to_move_ends_an_attempt_elsewhere_and_leaves_one_that_is_still_ri
     await asyncio.sleep(0)
     assert len(world.links) == 1
     made.move(("192.0.2.2:2",))
+    await asyncio.sleep(0)
     made.move(("192.0.2.2:2",))  # it is ending already
     await world.until(lambda: len(world.links) == 2)
     assert world.over == [(PEER, world.links[0])]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import copy
 import functools
+import random
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from peerd.config import NetworkConfig
 from peerd.membership import Authority, Identity, certificates, records
 from peerd.membership.descriptor import Descriptor, peer_id_of, sign_descriptor
+from peerd.membership.gossip import Gossip
 from peerd.membership.roster import Roster
 from peerd.membership.trust import Trust
-from peerd.types import PeerId, RunSpec
+from peerd.membership.verify import Refused
+from peerd.types import DropReason, PeerId, RunSpec
 
 
 @pytest.fixture
@@ -142,6 +147,28 @@ class Lab:
     def authority(self, ca: Any, age: float = 0.0, retires: bool = False, key: Any = None) -> bytes:
         return records.sign_authority(self.network, ca, self.wall - age, retires, key or self.key)
 
+    def fill(self, roster: Roster, *encoded: bytes) -> Roster:
+        """All of them must be taken in."""
+        for record in encoded:
+            outcome = roster.offer(record, self.wall)
+            assert isinstance(outcome, records.Record), outcome
+        return roster
+
+    def settle(self, roster: Roster, encoded: list[bytes]) -> Roster:
+        """As gossip does: until nothing is news any more."""
+        while any(isinstance(roster.offer(record, self.wall), records.Record) for record in encoded):
+            pass
+        return roster
+
+    @staticmethod
+    def everything(roster: Roster) -> dict[bytes, tuple[int, bytes]]:
+        return {record.key: (record.version, record.encoded) for record in roster.records()}
+
+    @staticmethod
+    def reason(outcome: Any) -> DropReason:
+        assert isinstance(outcome, Refused)
+        return outcome.reason
+
 
 @pytest.fixture(scope="session")
 def lab() -> Lab:
@@ -151,3 +178,127 @@ def lab() -> Lab:
 @pytest.fixture(scope="session")
 def make_lab() -> type[Lab]:
     return Lab
+
+
+CELL = 4096
+INTERVAL = 1.0
+
+
+def clone(roster):
+    """As known, on its own from now on; certificates and bodies are shared."""
+    other = copy.copy(roster)
+    other._shelf = copy.copy(roster._shelf)
+    other._shelf._records = dict(roster._shelf._records)
+    other._shelf._known = list(roster._shelf._known)
+    other._shelf._counts = roster._shelf._counts.copy()
+    other._shelf._recent = roster._shelf._recent.copy()
+    other._signed_by = dict(roster._signed_by)
+    other._came_into_force = list(roster._came_into_force)
+    return other
+
+
+class GossipNet:
+    """Gossips of some peers on one clock; cells wait in `cells` until `deliver`."""
+
+    def __init__(self, lab, rosters, seed=1, cell=CELL):
+        self.lab, self.rng = lab, random.Random(seed)
+        self.now = 1000.0
+        self.rosters = {roster.me: roster for roster in rosters}
+        self.peers = list(self.rosters)
+        self.gossips = {
+            peer: Gossip(roster, cell, INTERVAL, random.Random(self.rng.random()), self.now)
+            for peer, roster in self.rosters.items()
+        }
+        self.cell = cell
+        self.cells = deque()
+        self.sent = 0
+        self.heard = []
+
+    @property
+    def wall(self):
+        return self.lab.wall + self.now - 1000.0
+
+    def others(self, peer):
+        return [other for other in self.peers if other != peer]
+
+    def take(self, source, tells):
+        for tell in tells:
+            assert 0 < len(tell.data) <= self.cell
+            self.sent += 1
+            self.cells.append((source, tell.to, tell.data))
+
+    def receive(self, source, to, data, neighbours=None):
+        near = self.others(to) if neighbours is None else neighbours
+        heard = self.gossips[to].received(source, data, near, self.now, self.wall)
+        self.heard.append(heard)
+        self.take(to, heard.tells)
+        return heard
+
+    def deliver(self, loss=0.0, shuffle=False):
+        while self.cells:
+            if shuffle:
+                self.cells.rotate(self.rng.randrange(len(self.cells)))
+            source, to, data = self.cells.popleft()
+            if self.rng.random() >= loss:
+                self.receive(source, to, data)
+
+    def tick(self, loss=0.0, shuffle=False):
+        """One interval, with everything that it causes."""
+        end = self.now + INTERVAL
+        while (first := min(self.peers, key=lambda peer: self.gossips[peer].next_deadline())) is not None:
+            deadline = self.gossips[first].next_deadline()
+            if deadline > end:
+                break
+            self.now = max(self.now, deadline)
+            self.take(first, self.gossips[first].tick(self.others(first), self.now, self.wall))
+            self.deliver(loss, shuffle)
+        self.now = end
+
+    def summaries(self):
+        return {roster.summary() for roster in self.rosters.values()}
+
+
+@pytest.fixture(scope="session")
+def five(lab: Lab) -> Roster:
+    """Everything about a network of five."""
+    roster = lab.roster()
+    for number in range(5):
+        roster.offer(lab.certificate(number), lab.wall)
+        roster.offer(lab.descriptor(number), lab.wall)
+    return roster
+
+
+@pytest.fixture(scope="session")
+def make_net(lab: Lab, five: Roster) -> Any:
+    """Some of the five; or peers that know what is given, a list of records for each, or these rosters."""
+
+    def make(*known: Any, peers: int = 5, rosters: Any = (), **options: Any) -> GossipNet:
+        if rosters:
+            return GossipNet(lab, rosters, **options)
+        rosters = []
+        for number in range(len(known) or peers):
+            roster = lab.roster(number) if known else clone(five)
+            roster.me = lab.peer(number).id
+            for encoded in known[number] if known else ():
+                assert isinstance(roster.offer(encoded, lab.wall), records.Record)
+            rosters.append(roster)
+        return GossipNet(lab, rosters, **options)
+
+    return make
+
+
+@pytest.fixture
+def roster(lab: Lab) -> Roster:
+    return lab.roster()
+
+
+@pytest.fixture
+def pair(lab: Lab, roster: Roster) -> Roster:
+    """Oneself and a peer are enrolled and have described themselves."""
+    makers = (lab.certificate, lab.descriptor)
+    return lab.fill(roster, *(make(number) for number in (0, 1) for make in makers))
+
+
+@pytest.fixture
+def net(make_net: Any) -> GossipNet:
+    return make_net()

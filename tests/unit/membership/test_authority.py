@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 from peerd.config import NetworkConfig
 from peerd.errors import ConflictError, DeniedError, InvalidInputError, NotFoundError
-from peerd.membership import Authority, Bundle, Identity, PeerState, certificates, rollover
-from peerd.membership.ledger import Ledger
+from peerd.membership import Authority, Bundle, Identity, PeerState, certificates
 from peerd.membership.recordfile import read_records
 from peerd.membership.records import (
     Delegate,
@@ -552,15 +551,3 @@ def test_no_bytes_in_a_file_are_more_than_one_clear_line(authority, tmp_path, na
     with pytest.raises(InvalidInputError, match=name) as error:
         Authority.load(net(tmp_path))
     assert "\n" not in str(error.value)
-
-
-def test_steps_of_a_rollover_go_on_where_the_clock_was_set_back(authority, identity, tmp_path):
-    authority.enroll(identity.request())
-    key, new, third = (certificates.new_key() for _ in range(3))
-    signed = Ledger(authorities=(certificates.make_ca("lab", key),))
-    now = time.time()
-    begun = rollover.begin(signed, "lab", key, new, now)
-    ended = rollover.finish(begun, "lab", new, now - 3600)
-    again = rollover.begin(ended, "lab", new, third, now - 7200)
-    roster = roster_of(signed.authorities, again.history)
-    assert set(roster.trust.authorities) == set(again.authorities)

@@ -287,7 +287,12 @@ def test_the_dates_count(lab):
     leaf = lab.link(1, days=10)
     start, end = not_before(leaf), leaf.not_valid_after_utc.timestamp()
     assert end - start == pytest.approx(10 * DAY + 3600, abs=2)
-    assert [is_valid_at(leaf, wall) for wall in (start - 1, start, end, end + 1)] == [False, True, True, False]
+    assert [is_valid_at(leaf, wall) for wall in (start - 1, start, end, end + 1)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_a_ca_has_room_for_one_delegate_below_it():

@@ -42,6 +42,10 @@ def test_while_it_is_held_every_loss_prolongs_that_though_it_is_below_the_limit(
     assert damping.after_loss(first, 160.0).until is None  # that was over: it begins anew
 
 
+def test_however_often_it_was_lost_two_half_lives_are_enough():
+    assert lose(*[100.0] * 1000).until == 100.0 + 2 * HALF_LIFE
+
+
 def test_one_loss_may_be_enough():
     strict = Damping(limit=1.0, half_life=10.0)
     assert lose(5.0, by=strict).until == 15.0

@@ -83,6 +83,12 @@ def test_no_bytes_crash_the_parser(data):
         {"mix_keys": keys((3, MIX), (4, NEXT), (5, MIX))},
         {"identity_key": b"short"},
         {"addresses": ["a" * MAX_BYTES + ":1"]},
+        {"run": b"short"},
+        {"run": bytes(17)},
+        {"software": "a" * 33},
+        {"software": "0.4 beta"},
+        {"software": "0.4\n"},
+        {"software": "\u00e9"},
     ],
     ids=str,
 )
@@ -134,6 +140,35 @@ def test_without_keys_there_is_none_for_any_epoch():
     assert enrolled.mix_keys == ()
     assert enrolled.key_for(0) is None
     assert decode_descriptor(enrolled.signed) == enrolled
+
+
+def test_what_it_is_about_to_do():
+    said = {
+        "leaving": True,
+        "run": b"r" * 16,
+        "contributes_from": 7,
+        "instance": 2**64 - 1,
+        "started_at": 1_700_000_000.25,
+        "software": "0.4.0.dev1+g123",
+    }
+    made = sign_descriptor(KEY, "alice", ("192.0.2.1:9101",), KEYS, 7, **said)
+    assert decode_descriptor(made.signed) == made
+    assert {name: getattr(made, name) for name in said} == said
+
+
+def test_who_does_not_say_takes_part_in_nothing():
+    assert (GOOD.leaving, GOOD.run, GOOD.contributes_from) == (False, b"", 0)
+    assert (GOOD.instance, GOOD.started_at, GOOD.software) == (0, 0.0, "")
+
+
+def test_a_later_version_may_say_more():
+    """Fields that we do not know are in the signed bytes, and travel on."""
+    body = gossip_pb2.SignedDescriptor.FromString(GOOD.signed).descriptor + b"\xf8\x07\x01"
+    message = gossip_pb2.SignedDescriptor(descriptor=body, signature=KEY.sign(DOMAIN + body))
+    later = decode_descriptor(message.SerializeToString())
+    assert later is not None
+    assert (later.name, later.version) == ("alice", 7)
+    assert body in later.signed
 
 
 def test_numbers_that_do_not_fit_the_wire_are_no_silent_change():

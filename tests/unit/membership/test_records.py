@@ -51,7 +51,7 @@ def test_every_kind_has_its_key(lab, one_of_each):
     for kind in (Kind.DELEGATION, Kind.CERTIFICATE, Kind.REVOCATION, Kind.DESCRIPTOR):
         assert peek(one_of_each[kind])[0] == key_of(kind, peer)
     assert peek(one_of_each[Kind.RUN])[0] == key_of(Kind.RUN, bytes(15) + b"\x01")
-    key, ca = lab.new_ca()
+    _, ca = lab.new_ca()
     assert peek(lab.authority(ca))[0] == key_of(Kind.AUTHORITY, authority_id(ca))
     assert {len(peek(encoded)[0]) for encoded in one_of_each.values()} == {KEY_BYTES}
 
@@ -158,7 +158,9 @@ def test_a_run_as_the_control_api_carries_it(lab):
 # -- specs -------------------------------------------------------------------------------------------
 
 
-SPEC = RunSpec(run_id="0123456789abcdef" * 2, task="digits-cnn", rounds=7, shards=4, stale="use", stale_rounds=3)
+SPEC = RunSpec(
+    run_id="0123456789abcdef" * 2, task="digits-cnn", rounds=7, shards=4, stale="use", stale_rounds=3
+)
 
 
 def test_a_spec_comes_back():

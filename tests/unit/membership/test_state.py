@@ -64,6 +64,10 @@ def test_what_was_renewed_by_gossip_comes_back_after_a_restart(state, authority,
 
 def test_nothing_new_is_the_same_state(state):
     assert state.renewed(state.authorities, state.certificate, None) is state
+    two = state.renewed((*state.authorities, certificates.make_ca("lab", certificates.new_key())),
+                        state.certificate, None)  # fmt: skip
+    assert two is not state
+    assert two.renewed(reversed(two.authorities), state.certificate, None) is two
 
 
 def test_a_bundle_of_before_the_renewal_is_older(state, bundle, authority, identity, tmp_path):

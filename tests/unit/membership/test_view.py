@@ -465,6 +465,8 @@ def test_nobody_is_let_in_while_it_is_a_suspect_still():
     view.link_up(A, 1.0)
     view.link_down(A, 2.0)
     assert view.next_deadline() == 2.0 + DEAD_AFTER
+    assert view.tick(5.0) == []
+    assert view.damped(A)
     assert view.living() == ()
     assert view.tick(2.0 + DEAD_AFTER) == [Change(A, "dead")]
     assert not view.damped(A)

@@ -33,7 +33,7 @@ class Core:
         assert abs(now - monotonic()) < 5.0
         self.inbox.append(packet)
 
-    def send(self, to, payload, tag):
+    def send(self, to, payload, tag, message_id=None):
         self.inbox.append((to, payload, tag))
 
     def turn(self, now):

@@ -83,6 +83,14 @@ def test_the_grace_of_an_epoch_follows_it() -> None:
         Plan.make(6, epoch_seconds=0.1)
 
 
+def test_late_peers_are_no_mix_nodes_at_the_start() -> None:
+    assert Plan.make(6, hops=2, late=("erin", "frank")).late == ("erin", "frank")
+    with pytest.raises(InvalidInputError, match="hops: 3 mix nodes .* at least 5 peers, not 4"):
+        Plan.make(6, hops=3, late=("erin", "frank"))
+    with pytest.raises(InvalidInputError, match="late: zoe is none of the 6 peers"):
+        Plan.make(6, late=("zoe",))
+
+
 def test_reserved_ports_are_taken_until_they_are_released() -> None:
     ports = ReservedPorts(4)
     try:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ctl.contexts import Contexts
+from ctl.notices import Signer
 from ctl.testbed import PeerExitedError, Testbed, bring_up
 from ctl.testbed.plan import ReservedPorts
 from ctl.testbed.processes import Process
@@ -130,8 +131,8 @@ async def test_one_that_sees_nobody_is_named(standin: Any, folder: Path, left_ru
     plan, ports = standin.plan(), ReservedPorts(3)
     testbed = Testbed.create(folder, plan, ports)
     try:
-        await testbed.start(plan, ports, SECONDS, quiet)
-        with pytest.raises(UnavailableError, match=r"not all 2 others alive .* by: .*carol 0$"):
+        await testbed.start(plan, SECONDS, quiet)
+        with pytest.raises(UnavailableError, match=r"not all 2 others alive .* by: .*carol lacks 2$"):
             await testbed.wait_connected(0.5, quiet)
     finally:
         testbed.down()
@@ -239,4 +240,5 @@ def test_the_record_names_no_secret(standin: Any, folder: Path) -> None:
         ports.close()
     record = json.loads((folder / "testbed.json").read_text())
     assert set(record) == {"peers", "sockets"}
-    assert (folder / "network" / "ca.key").stat().st_mode & 0o077 == 0
+    for secret in ("network/ca.key", "ops/ops.key"):
+        assert (folder / secret).stat().st_mode & 0o077 == 0

@@ -1,0 +1,266 @@
+"""One run on one simulated peer: what `peerd.learning.Run` and its trainer do, on virtual time.
+
+What a peer learns is noise of its own on half of what it starts from: so no two updates are the same, and who
+has another model shows.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from peerd.learning import Fragment, Layout, Rounds, encode_fragment, fragment_values
+from peerd.learning.actions import (
+    Action,
+    Contribute,
+    Dropped,
+    Evaluate,
+    Finished,
+    RoundClosed,
+    SendFragments,
+    Skipped,
+    StartTraining,
+)
+from peerd.learning.collect import stale_rounds
+from peerd.learning.fragment import Vector
+from peerd.sim.settings import Training
+from peerd.sim.timeline import Action as Do
+from peerd.sim.timeline import Alarm
+from peerd.types import DropReason, PeerId, RunSpec
+
+EVALUATING_SECONDS = 0.05
+EARLY_LIMIT = 4096
+
+
+class Owner(Protocol):
+    """The daemon and what takes part for it."""
+
+    @property
+    def rng(self) -> random.Random: ...
+
+    @property
+    def now(self) -> float: ...
+
+    def after(self, seconds: float, action: Do) -> None: ...
+
+    def alarm(self, ring: Do) -> Alarm: ...
+
+    def noise(self, round_number: int, parameters: int) -> Vector: ...
+
+    def broadcast(self, round_number: int, payloads: Sequence[bytes]) -> None: ...
+
+    def send_to(self, peer: PeerId, round_number: int, payloads: Sequence[bytes]) -> None: ...
+
+    def forget_before(self, round_number: int) -> None: ...
+
+    def dropped_fragments(self, reason: DropReason, count: int) -> None: ...
+
+    def contributes(self, from_round: int) -> None: ...
+
+    def keep(self, run: SimRun, round_number: int, vector: Vector, *, finished: bool) -> None: ...
+
+    def averaged(self, run: SimRun, payload: bytes, fragment: Fragment) -> None: ...
+
+    def run_ended(self, run: SimRun) -> None: ...
+
+
+class SimRun:
+    """`others`: as for `set_cohort`. `initial`: the model that `start_round` starts from."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        training: Training,
+        owner: Owner,
+        payload_bytes: int,
+        others: Sequence[int],
+        *,
+        start_round: int = 1,
+        initial: Vector | None = None,
+        listening: bool = False,
+        announced: bool = False,
+        collection: int = 0,
+    ) -> None:
+        self.spec = spec
+        self.announced = announced
+        self.collection = collection
+        """Its number in the ledger."""
+        self.layout = Layout(training.parameters, fragment_values(payload_bytes))
+        self.others = tuple(others)
+        self.contributes_from = 0
+        self.models: dict[int, Vector] = {}
+        """After which round."""
+        self.state = ""
+        """finished or stopped; empty while it goes on."""
+        self.rounds: Rounds | None = None
+        self.skips: list[tuple[int, int]] = []
+        self._training = training
+        self._owner = owner
+        self._start_round = start_round
+        self._initial = initial
+        self._listening = listening
+        self._kept: tuple[int, Vector] = (
+            start_round - 1,
+            np.zeros(0, np.float32) if initial is None else initial,
+        )
+        self._jobs: deque[StartTraining | Evaluate] = deque()
+        self._working = False
+        self._early: list[tuple[bytes, Fragment]] = []
+        self._alarm = owner.alarm(lambda: self._step(Rounds.tick))
+
+    def begin(self) -> None:
+        self._keep(finished=False)
+        if not self._listening:
+            self._contribute(self._start_round)
+        self._owner.after(self._owner.rng.uniform(*self._training.start), self._started)
+
+    def _started(self) -> None:
+        if self.ended:
+            return
+        zeros = np.zeros(self._training.parameters, np.float32)
+        initial = zeros if self._initial is None else self._initial
+        self.rounds = Rounds(
+            self.spec,
+            self.layout,
+            initial,
+            self.others,
+            self._owner.now,
+            self._owner.rng,
+            start_round=self._start_round,
+            listening=self._listening,
+        )
+        self._step(Rounds.start)
+        early, self._early = self._early, []
+        for payload, fragment in early:
+            self.on_fragment(payload, fragment)
+
+    # -- inputs ---------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.state)
+
+    def on_fragment(self, payload: bytes, fragment: Fragment) -> None:
+        """`payload` is what it was read from."""
+        if fragment.run != self.spec.wire_id:
+            self._owner.dropped_fragments(DropReason.WRONG_RUN, 1)
+        elif self.ended:
+            self._owner.dropped_fragments(DropReason.ROUND_PAST, 1)
+        elif self.rounds is None:
+            if len(self._early) < EARLY_LIMIT:
+                self._early.append((payload, fragment))
+            else:
+                self._owner.dropped_fragments(DropReason.ROUND_AHEAD, 1)
+        else:
+            actions = self.rounds.fragment(fragment, self._owner.now)
+            if not self._is_refused(fragment, actions):
+                self._owner.averaged(self, payload, fragment)
+            self._do(actions)
+
+    def _is_refused(self, fragment: Fragment, actions: list[Action]) -> bool:
+        """Otherwise it was taken in, perhaps in the place of others."""
+        match actions:
+            case [Dropped(reason=DropReason.ROUND_AHEAD)]:
+                return fragment.round > self.spec.rounds
+            case [Dropped()]:
+                return True
+        return False
+
+    def set_cohort(self, others: Sequence[int]) -> None:
+        self.others = tuple(others)
+        self._step(lambda rounds, now: rounds.set_cohort(self.others, now))
+
+    def appeared(self, peer: PeerId) -> None:
+        """It needs this round's fragments, too."""
+        if self.rounds is None or self.state not in ("", "finished"):
+            return
+        own = self.rounds.own_fragments()
+        if own is not None:
+            self._owner.send_to(peer, own.round, self._payloads(own))
+
+    def gave_up(self, round_number: int) -> None:
+        if self.rounds is not None:
+            self.rounds.gave_up(round_number)
+
+    def stop(self) -> None:
+        self._step(Rounds.stop)
+        if not self.ended:
+            self._keep(finished=True)
+            self._end("stopped")
+
+    # -- outputs --------------------------------------------------------------
+
+    def _step(self, take: Callable[[Rounds, float], list[Action]]) -> None:
+        if self.rounds is not None and self.state in ("", "finished"):
+            self._do(take(self.rounds, self._owner.now))
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case StartTraining() | Evaluate():
+                    self._jobs.append(action)
+                    self._work()
+                case SendFragments():
+                    self._owner.broadcast(action.round, self._payloads(action))
+                case Contribute(from_round=number):
+                    self._contribute(number)
+                case Skipped(round=number, to=there):
+                    self.skips.append((number, there))
+                    self._owner.forget_before(there - stale_rounds(self.spec))
+                case RoundClosed(result=result, vector=vector):
+                    self.models[result.round] = vector
+                    self._kept = (result.round, vector)
+                    self._keep(finished=result.round == self.spec.rounds)
+                    self._owner.forget_before(result.round - stale_rounds(self.spec))
+                case Finished():
+                    self._end("finished")
+                case Dropped(reason=reason, count=count):
+                    self._owner.dropped_fragments(reason, count)
+        assert self.rounds is not None
+        self._alarm.set(None if self.ended else self.rounds.next_deadline())
+
+    def _payloads(self, own: SendFragments) -> list[bytes]:
+        run = self.spec.wire_id
+        return [encode_fragment(run, own.round, index, values) for index, values in own.fragments]
+
+    def _contribute(self, from_round: int) -> None:
+        if from_round != self.contributes_from:
+            self.contributes_from = from_round
+            self._owner.contributes(from_round)
+
+    def _keep(self, *, finished: bool) -> None:
+        self._owner.keep(self, *self._kept, finished=finished)
+
+    def _end(self, state: str) -> None:
+        self.state = state
+        self._owner.after(0.0, lambda: self._owner.run_ended(self))
+
+    # -- the trainer ------------------------------------------------------------
+
+    def _work(self) -> None:
+        """One job at a time."""
+        if self._working or not self._jobs or self.ended:
+            return
+        self._working = True
+        job = self._jobs.popleft()
+        if isinstance(job, StartTraining):
+            seconds = self._owner.rng.uniform(*self._training.seconds)
+            self._owner.after(seconds, lambda: self._trained(job))
+        else:
+            self._owner.after(EVALUATING_SECONDS, self._evaluated)
+
+    def _trained(self, job: StartTraining) -> None:
+        self._working = False
+        noise = self._owner.noise(job.round, self._training.parameters)
+        update = (0.5 * job.vector + noise).astype(np.float32)
+        self._step(lambda rounds, now: rounds.trained(update, 0.1, 0.9, 10, now))
+        self._work()
+
+    def _evaluated(self) -> None:
+        self._working = False
+        self._step(lambda rounds, now: rounds.evaluated(0.5, 10, now))
+        self._work()

@@ -1,0 +1,238 @@
+"""Who belongs to a running network changes while it runs: revoked, joined by a token, twice the same, another CA,
+all of them gone and back. Real daemons, real TLS, the real commands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REVOKED_WITHIN_SECONDS = 5.0
+
+
+def states(testbed, seer: str) -> dict[str, str]:
+    return {peer["name"]: peer["state"] for peer in testbed.ask("--context", seer, "peers")}
+
+
+def seen_by(testbed, seers, name: str) -> set[str]:
+    return {states(testbed, seer).get(name, "unknown") for seer in seers}
+
+
+class Daemon:
+    """A peerd beside the testbed's own."""
+
+    def __init__(self, folder: Path, programs, *options: str | Path) -> None:
+        self.log = folder / "daemon.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "peerd", "run", "--state-dir", folder, *options],
+                stdout=log, stderr=subprocess.STDOUT, env=programs.environment,
+            )  # fmt: skip
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@pytest.fixture
+def beside(programs):
+    """Start further daemons; all are ended."""
+    started: list[Daemon] = []
+
+    def start(folder: Path, *options: str | Path) -> Daemon:
+        started.append(Daemon(folder, programs, *options))
+        return started[-1]
+
+    yield start
+    for daemon in started:
+        daemon.end()
+
+
+def config_of(testbed, name: str, folder: Path, **changes: str) -> Path:
+    """A copy of a testbed peer's configuration with other addresses."""
+    text = (testbed.folder / f"{name}.toml").read_text()
+    lines, section = [], ""
+    for line in text.splitlines():
+        section = line.strip("[]") if line.startswith("[") else section
+        key = f"{section}.{line.partition(' = ')[0]}"
+        lines.append(f'{line.partition(" = ")[0]} = "{changes[key]}"' if key in changes else line)
+    path = folder / "other.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.timeout(180)
+def test_a_revoked_peer_is_cut_off_at_once_and_for_good(testbed, programs, until, beside):
+    testbed.up(5)
+    names = list(testbed.pids())
+    villain, honest = names[-1], names[:-1]
+    process = testbed.pids()[villain]
+    begun = time.monotonic()
+    programs.ok("peerctl", "--testbed", testbed.folder, "--context", honest[0], "network", "revoke",
+                testbed.folder / "network", villain, "--publish")  # fmt: skip
+
+    def cut_off():
+        rows = [peer for seer in honest for peer in testbed.ask("--context", seer, "peers")]
+        about = [row for row in rows if row["name"] == villain]
+        assert len(about) == len(honest)
+        return all((row["state"], row["outbound"], row["inbound"]) == ("revoked", "down", "down") for row in about)
+
+    until(cut_off, seconds=REVOKED_WITHIN_SECONDS, every=0.05)
+    assert time.monotonic() - begun < REVOKED_WITHIN_SECONDS
+    until(lambda: not Path(f"/proc/{process}").exists() or _is_zombie(process), seconds=20)
+
+    # It forgets what it has heard, and comes back with its old bundle, descriptors and certificate.
+    state = testbed.folder / "peers" / villain
+    (state / "roster.bin").unlink()
+    back = beside(state, "--config", testbed.folder / f"{villain}.toml")
+    until(lambda: back.process.poll() is not None or refused(testbed, honest) > 0, seconds=30)
+    for seer in honest:
+        status = testbed.ask("--context", seer, "status")
+        assert status["peers_alive"] == len(honest) - 1
+        assert states(testbed, seer)[villain] == "revoked"
+
+    # Nor does it help that a peer is restarted: it has written down who is revoked.
+    programs.ok("peerctl", "testbed", "kill", "--dir", testbed.folder, honest[1])
+    programs.ok("peerctl", "testbed", "start", "--dir", testbed.folder, honest[1])
+    until(lambda: testbed.ask("--context", honest[1], "status")["peers_alive"] == len(honest) - 1)
+    assert villain not in {p["name"] for p in testbed.ask("--context", honest[1], "peers") if p["state"] != "revoked"}
+
+
+def refused(testbed, seers) -> int:
+    return sum(testbed.ask("--context", seer, "status")["traffic"]["dropped"].get("revoked_peer", 0) for seer in seers)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.timeout(180)
+def test_a_newcomer_joins_with_a_token_of_a_delegate(testbed, programs, until, beside, tmp_path):
+    testbed.up(4)
+    names = list(testbed.pids())
+    network, delegate = testbed.folder / "network", names[0]
+    line = programs.fails(6, "peerctl", "--testbed", testbed.folder, "--context", delegate, "network", "invite")
+    assert "enrolment" in line or "delegate" in line
+    config = testbed.folder / f"{delegate}.toml"
+    config.write_text(config.read_text() + '\n[enrolment]\nlisten = "127.0.0.1:0"\n'
+                      if "[enrolment]" not in config.read_text()
+                      else config.read_text().replace('[enrolment]\nlisten = ""', '[enrolment]\nlisten = "127.0.0.1:0"'))
+    programs.ok("peerctl", "--testbed", testbed.folder, "--context", delegate, "network", "delegate", network,
+                delegate, "--publish")  # fmt: skip
+    os.kill(testbed.pids()[delegate], signal.SIGTERM)
+    until(lambda: _is_zombie(testbed.pids()[delegate]))
+    again = beside(testbed.folder / "peers" / delegate, "--config", config)
+    until(lambda: programs.run("peerctl", "--testbed", testbed.folder, "--context", delegate, "status").returncode == 0)
+    token = testbed.ask("--context", delegate, "network", "invite", "--name", "newcomer")["token"]
+    folder = tmp_path / "newcomer"
+    programs.ok("peerd", "init", "--state-dir", folder, "--name", "newcomer", "--address", "127.0.0.1:49301")
+    programs.ok("peerd", "join", "--state-dir", folder, "--token", token)
+    other = tmp_path / "other"
+    programs.ok("peerd", "init", "--state-dir", other, "--name", "newcomer", "--address", "127.0.0.1:49302")
+    programs.fails(6, "peerd", "join", "--state-dir", other, "--token", token)
+    (tmp_path / "peerd.toml").write_text('[link]\nlisten = "127.0.0.1:49301"\n')
+    newcomer = beside(folder, "--config", tmp_path / "peerd.toml")
+    until(lambda: seen_by(testbed, names, "newcomer") == {"alive"}, seconds=30)
+    assert newcomer.process.poll() is None
+    assert again.process.poll() is None
+
+
+@pytest.mark.timeout(180)
+def test_of_two_daemons_with_one_identity_the_newer_goes_on(testbed, programs, until, beside, tmp_path):
+    testbed.up(4)
+    names = list(testbed.pids())
+    twin, others = names[0], names[1:]
+    copy = tmp_path / "copy"
+    shutil.copytree(testbed.folder / "peers" / twin, copy, ignore=shutil.ignore_patterns("control.sock", "lock"))
+    config = config_of(
+        testbed, twin, tmp_path,
+        **{"link.listen": "127.0.0.1:49310", "control.unix": str(tmp_path / "copy.sock"),
+           "membership.advertise": "127.0.0.1:49310"},
+    )  # fmt: skip
+    older = testbed.pids()[twin]
+    newer = beside(copy, "--config", config)
+    until(lambda: _is_zombie(older), seconds=30)
+    log = (testbed.folder / "logs" / f"{twin}.log").read_text()
+    assert "another daemon runs with this peer's keys" in log
+
+    def moved():
+        rows = [p for seer in others for p in testbed.ask("--context", seer, "peers") if p["name"] == twin]
+        return all((row["state"], row["address"]) == ("alive", "127.0.0.1:49310") for row in rows)
+
+    until(moved, seconds=30)
+    assert newer.process.poll() is None
+
+
+@pytest.mark.timeout(240)
+def test_a_power_cut_in_the_midst_of_a_run(testbed, programs, until):
+    """Every peer is killed at once and started again, and nobody tells them anything: the run ends."""
+    testbed.up(4)
+    names = list(testbed.pids())
+    testbed.ask("--all", "run", "start", "--rounds", "5", "--epochs", "60", "--grace", "3s")
+    until(lambda: all(testbed.ask("--context", n, "run", "show")["round"] >= 3 for n in names), every=0.1)
+    for pid in testbed.pids().values():
+        os.kill(pid, signal.SIGKILL)
+    programs.ok("peerctl", "testbed", "up", "--dir", testbed.folder)
+
+    def ended():
+        runs = {name: testbed.ask("--context", name, "run", "show") for name in names}
+        assert {run["state"] for run in runs.values()} <= {"starting", "running", "finished"}, runs
+        return runs if all(run["state"] == "finished" for run in runs.values()) else None
+
+    runs = until(ended, seconds=120, every=0.5)
+    for run in runs.values():
+        rounds = [result["round"] for result in run["results"]]
+        assert rounds == list(range(rounds[0], 6))
+        assert rounds[0] >= 2, "it went on where it was"
+        assert run["results"][-1]["accuracy"] > 0.9
+    events = testbed.ask("--context", names[0], "events")
+    assert any(event["kind"] == "run" and event["what"] == "resumed" for event in _events(events))
+
+
+def _events(output) -> list[dict]:
+    return output if isinstance(output, list) else [output]
+
+
+@pytest.mark.timeout(240)
+def test_the_authority_takes_a_new_key_while_the_network_runs(testbed, programs, until):
+    testbed.up(4)
+    names = list(testbed.pids())
+    network = testbed.folder / "network"
+    at = ("peerctl", "--testbed", testbed.folder, "--context", names[0])
+    programs.ok(*at, "network", "rotate-ca", network, "--publish")
+
+    def renewed():
+        return all(
+            any(event["what"] == "certificate" for event in events_of(programs, testbed, name)) for name in names
+        )
+
+    until(renewed, seconds=40)
+    programs.ok(*at, "network", "rotate-ca", network, "--finish", "--publish")
+    for name in names:
+        assert testbed.ask("--context", name, "status")["peers_alive"] == len(names) - 1
+    # One that is started again presents the new certificate and trusts the new key alone.
+    programs.ok("peerctl", "testbed", "kill", "--dir", testbed.folder, names[1])
+    programs.ok("peerctl", "testbed", "start", "--dir", testbed.folder, names[1])
+    until(lambda: testbed.ask("--context", names[1], "status")["peers_alive"] == len(names) - 1, seconds=40)
+    until(lambda: seen_by(testbed, [n for n in names if n != names[1]], names[1]) == {"alive"}, seconds=40)
+
+
+def events_of(programs, testbed, name: str) -> list[dict]:
+    text = programs.ok("peerctl", "--testbed", testbed.folder, "--context", name, "-o", "json", "events")
+    return [json.loads(line) for line in text.splitlines()]
