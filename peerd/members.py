@@ -224,6 +224,10 @@ class Members:
     def set_epoch(self, epoch: int) -> None:
         self._changed(self.view.set_epoch(epoch, monotonic()))
 
+    def greeting(self, peer: PeerId) -> bytes | None:
+        """What a peer is told that has just connected: how it is known here."""
+        return self._gossip.greeting(peer)
+
     def expects(self, peer: PeerId, certificate: bytes) -> bool:
         """Whether a link of a peer that has shown this certificate (DER), which TLS accepts, is welcome: also
         that of a newcomer of whom we have not heard yet."""

@@ -211,6 +211,7 @@ class Node:
             tls_client=client_ssl_context(self.state),
             policy=DialPolicy(membership.dial_allow, self._config.link.listen),
             expects=self._members.expects,
+            greet=self._members.greeting,
             on_packet=self._on_packet,
             on_gossip=self._members.gossip,
             on_link=self._on_link,

@@ -68,7 +68,8 @@ def events(settings: Settings, follow: bool, last: int) -> int:
 
 
 def as_json(told: Told) -> str:
-    return json.dumps({"by": told.by, **render.plain(told.event)}, ensure_ascii=False, allow_nan=False)
+    """In ASCII: there are more line breaks in Unicode than one thinks of."""
+    return json.dumps({"by": told.by, **render.plain(told.event)}, allow_nan=False)
 
 
 def line(told: Told, width: int, now: float) -> str:

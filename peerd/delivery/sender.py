@@ -91,6 +91,8 @@ class Sender:
         self._queue: deque[_Outgoing] = deque()
         self._again: deque[_Outgoing] = deque()
         self._open: dict[bytes, _Outgoing] = {}
+        self._unsettled: set[bytes] = set()
+        """Ids of all that is queued or open."""
         self._surbs: dict[bytes, _Attempt] = {}
         self._settled: OrderedDict[bytes, None] = OrderedDict()
         self._timers: list[tuple[float, int, _Outgoing]] = []
@@ -111,14 +113,15 @@ class Sender:
         """Queue a message. `tag` comes back in `Acked` or `GaveUp`. SEND_QUEUE_FULL when full.
 
         `message_id`: of what the recipient may have had before, so that it is taken once; None: a new one.
-        One that is still in flight is not queued again.
+        One that is not settled yet is not queued again.
         """
         if len(self._queue) >= self._config.queue_limit:
             return DropReason.SEND_QUEUE_FULL
         if message_id is None:
             message_id = self._rng.randbytes(MESSAGE_ID_BYTES)
-        elif message_id in self._open:
+        elif message_id in self._unsettled:
             return None
+        self._unsettled.add(message_id)
         self._queue.append(_Outgoing(to, payload, tag, message_id))
         return None
 
@@ -216,7 +219,11 @@ class Sender:
         self._again = deque(m for m in self._again if not m.settled)
         kept: deque[_Outgoing] = deque()
         for message in self._queue:
-            (gone if matches(message.to, message.tag) else kept).append(message)
+            if matches(message.to, message.tag):
+                self._settle(message)
+                gone.append(message)
+            else:
+                kept.append(message)
         self._queue = kept
         return [GaveUp(message.tag, reason) for message in gone]
 
@@ -287,6 +294,7 @@ class Sender:
         message.settled = True
         message.payload = b""  # a timer may still hold the message
         self._open.pop(message.message_id, None)
+        self._unsettled.discard(message.message_id)
         for attempt in message.attempts:
             surb_id = attempt.keys.surb_id
             self._surbs.pop(surb_id, None)

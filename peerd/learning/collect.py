@@ -5,8 +5,8 @@ They name no sender, so all that can be counted is how many there are for each i
 
 A fragment names its round, and a stranger wrote it, so what is kept is bounded: the present round and at
 most `AHEAD` later ones. Any later round gets a place when its first fragment comes. Where none is free, one
-gives way: first a round that the others have left behind, then the one with the least support (of several,
-the farthest), but not the next round while it is still to come: it is what a peer in step needs.
+gives way: first a round that the others have left behind (which gets no place itself), then the one with the
+least support (of several, the farthest), but not the next round: it is what a peer in step needs.
 """
 
 from __future__ import annotations
@@ -46,26 +46,27 @@ class Others:
 
 
 class Collected:
-    """Of one run on one peer. `round`: the one that is collected now."""
+    """Of one run on one peer. `round`: the one that is collected now. `members`: as for `set_others`."""
 
-    def __init__(self, spec: RunSpec, layout: Layout, others: Others, round: int) -> None:
+    def __init__(self, spec: RunSpec, layout: Layout, others: Others, round: int, members: int = 0) -> None:
         self.round = round
         self.others = others
         self._spec = spec
         self._layout = layout
         self._means: dict[int, Mean] = {}
-        self._limit = others.total
+        self._limit = max(others.total, members)
 
     @property
     def rounds(self) -> list[int]:
         """Those of which anything is kept, in order."""
         return sorted(self._means)
 
-    def set_others(self, others: Others) -> None:
-        """What is expected follows at once. What an index accepts never shrinks: a dead peer's fragments
-        would displace a live one's, and peers that come back may be heard before they are seen."""
+    def set_others(self, others: Others, members: int = 0) -> None:
+        """What is expected follows at once. What an index accepts is a matter of how many other `members`
+        the network has, if that is more: peers that come or come back may be heard before they are seen.
+        And it never shrinks, or a dead peer's fragments would displace a live one's."""
         self.others = others
-        self._limit = max(self._limit, others.total)
+        self._limit = max(self._limit, others.total, members)
         for mean in self._means.values():
             mean.limit = self._limit
 
@@ -108,11 +109,10 @@ class Collected:
         refused = mean.add(fragment.index, fragment.values, age)
         if refused is not None:
             return refused
-        lost = 0
-        if known is None:
-            lost = self._make_room() if number > self.round else 0
+        room = self._make_room(number) if known is None else 0
+        if not isinstance(room, DropReason):
             self._means[number] = mean
-        return lost
+        return room
 
     def take(self) -> Mean:
         """The mean of the round that is collected; from now on it is the next one."""
@@ -126,11 +126,14 @@ class Collected:
         self.round = round
         return sum(mean.fragments for mean in gone)
 
-    def _make_room(self) -> int:
+    def _make_room(self, number: int) -> DropReason | int:
+        """For a round of which there is nothing yet: what `add` returns."""
         later = [number for number in self._means if number > self.round]
-        if len(later) < AHEAD:
+        if number == self.round or len(later) < AHEAD:
             return 0
         cohort = self.cohort_round() or self.round
+        if number < cohort:
+            return DropReason.ROUND_PAST
         victim = min(
             later,
             key=lambda number: (number >= cohort, number == self.round + 1, self.received(number), -number),

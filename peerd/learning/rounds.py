@@ -12,7 +12,7 @@
     exchanging   left behind                          listening     Skipped, Contribute
     evaluating   evaluated, more rounds to come       training      StartTraining
     evaluating   evaluated, the others are ahead      listening     Skipped, Contribute
-    evaluating   evaluated, last round                done          Finished
+    evaluating   evaluated, last round                done          Contribute, Finished
     any          stop                                 done          nothing
 
 A pause is served between two stages: the stage goes on to its end, then `paused` holds the next one back
@@ -42,9 +42,9 @@ a later round than the a = N - b that are behind, who all get the fragments of t
                       their round and no quorum: they hold until the larger half comes, which finds their
                       fragments waiting. A timeout lets them go a round further; a round by grace is shorter.
 
-For any sizes it is one of the two. A quorum above 1/2 may leave both to their timeouts, one below lets both
-go on apart. A fragment names no sender, so a member that sends for half the cohort can make others jump;
-as it can also spoil every mean, that takes no new trust.
+So it is one of the two. A quorum above 1/2 may leave both to their timeouts, one below lets both go on apart.
+A fragment names no sender, so a member that sends for half the cohort can make others jump; as it can spoil
+every mean, too, that takes no new trust.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class _Trained:
 class Rounds:
     """Methods take events with `now` (monotonic seconds) and return what is to be done, in order.
 
-    `contributors` is what `set_cohort` takes. `initial` is the model that round `start_round` starts from.
+    `contributors`, `members`: as for `set_cohort`. `initial`: the model that `start_round` starts from.
     `listening`: take the others' model first. ValueError where `start_round` is none of the run's.
     """
 
@@ -105,6 +105,7 @@ class Rounds:
         *,
         start_round: int = 1,
         listening: bool = False,
+        members: int = 0,
     ) -> None:
         if not 1 <= start_round <= spec.rounds:
             raise ValueError(f"round {start_round} of {spec.rounds}")
@@ -112,7 +113,7 @@ class Rounds:
         self._layout = layout
         self._rng = rng
         self._first = Stage.LISTENING if listening else Stage.TRAINING
-        self._collected = Collected(spec, layout, Others(contributors), start_round)
+        self._collected = Collected(spec, layout, Others(contributors), start_round, members)
         self._round = start_round
         self._stage = Stage.STARTING
         self._held = Stage.STARTING
@@ -139,7 +140,7 @@ class Rounds:
     def status(self) -> RoundsStatus:
         others = self._collected.others
         contributing = others.contributing(self._round)
-        received = self._results[-1].fragments_received if self._closed else self._received()
+        received = self._collected.received(self._round)
         return RoundsStatus(
             state=self._state(),
             round=self._round,
@@ -148,8 +149,8 @@ class Rounds:
             listeners=others.total - contributing,
             contributes_from=self._contributes_from,
             rounds_skipped=self._skipped,
-            fragments_received=received,
-            fragments_expected=self._expected(),
+            fragments_received=self._results[-1].fragments_received if self._closed else received,
+            fragments_expected=self._collected.expected(self._round),
             results=self._results,
         )
 
@@ -221,11 +222,11 @@ class Rounds:
             return [Dropped(added)]
         return [*_dropped(DropReason.ROUND_AHEAD, added), *self.tick(now)]
 
-    def set_cohort(self, others: Iterable[int], now: float) -> list[Action]:
+    def set_cohort(self, others: Iterable[int], now: float, members: int = 0) -> list[Action]:
         """The other peers that take part now: for each the first round with its fragments, 0 while it only
         listens. What is expected follows at once, so that nobody is waited for who is not there any more.
-        """
-        self._collected.set_others(Others(others))
+        `members`: all others of the network; no index takes more fragments than that."""
+        self._collected.set_others(Others(others), members)
         return self.tick(now)
 
     def gave_up(self, round_number: int) -> None:
@@ -244,7 +245,7 @@ class Rounds:
         listening = self._stage is Stage.LISTENING
         if listening and not self._collected.others.contributors:
             return self._enter(Stage.TRAINING, now)
-        received, expected = self._received(), self._expected()
+        received, expected = self._collected.received(self._round), self._collected.expected(self._round)
         if received >= expected and (expected or not listening):
             return self._close("complete", now)
         quorum = expected > 0 and received >= self._spec.quorum * expected
@@ -280,7 +281,7 @@ class Rounds:
                 return [Evaluate(self._round, self.model)]
             case _:
                 self._begin_round(now)
-                return [Finished()]
+                return [*(self._contribute(self._round) if self._own else []), Finished()]
 
     def _train(self, now: float) -> list[Action]:
         """An update that would be thrown away is not worth training for."""
@@ -319,7 +320,7 @@ class Rounds:
         ]
 
     def _close(self, by: str, now: float) -> list[Action]:
-        received, expected, cohort = self._received(), self._expected(), self.status.cohort
+        before = self.status
         own, mean = self._own, self._collected.take()
         self.model = frozen(mean.of_others(self.model) if own is None else mean.result(own.update))
         self._closed = self._lasting = True
@@ -328,9 +329,9 @@ class Rounds:
             train_seconds=own.seconds if own else 0.0,
             exchange_seconds=now - self._waits_since,
             closed_by=by,
-            cohort=cohort,
-            fragments_received=received,
-            fragments_expected=expected,
+            cohort=before.cohort,
+            fragments_received=before.fragments_received,
+            fragments_expected=before.fragments_expected,
             gave_up=self._gave_up,
             train_loss=own.loss if own else 0.0,
             accuracy_local=own.accuracy if own else 0.0,
@@ -372,12 +373,6 @@ class Rounds:
 
     def _waiting(self) -> bool:
         return self._stage in (Stage.EXCHANGING, Stage.LISTENING)
-
-    def _received(self) -> int:
-        return self._collected.received(self._round)
-
-    def _expected(self) -> int:
-        return self._collected.expected(self._round)
 
     def _timeout_at(self) -> float:
         return self._waits_since + self._spec.round_timeout_seconds

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from peerd.clock import Clock
 from peerd.config import TrainingConfig
@@ -45,9 +46,9 @@ EARLY_LIMIT = 4096
 class Run:
     """`await main()` is the run's life; the other methods are called from the same event loop.
 
-    `shard` of `shards`: this peer's part of shared data, for as long as the run lasts. `others`: as for
-    `set_cohort`. `initial`: the model that `start_round` starts from; None: the trainer's, from the spec's
-    seed. `announced`: by an operator to all peers; only kept and shown.
+    `shard` of `shards`: this peer's part of shared data, for as long as the run lasts. `others`, `members`:
+    see `set_cohort`. `initial`: the model that `start_round` starts from; None: the trainer's. `announced`:
+    by an operator to all peers; only kept and shown.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Run:
         initial: Vector | None = None,
         listening: bool = False,
         announced: bool = False,
+        members: int = 0,
     ) -> None:
         self.spec = spec
         self.shard = shard
@@ -77,6 +79,7 @@ class Run:
         self.contributes_from = 0
         """The first round with fragments of this peer, as told to the observer; 0: it only listens yet."""
         self._others = tuple(others)
+        self._members = members
         self._start_round = start_round
         self._initial = initial
         self._listening = listening
@@ -154,6 +157,7 @@ class Run:
             self._rng,
             start_round=self._start_round,
             listening=self._listening,
+            members=self._members,
         )
         self._step(Rounds.start)
         early, self._early = self._early, []
@@ -200,11 +204,11 @@ class Run:
         else:
             self._observer.dropped(DropReason.ROUND_AHEAD, 1)
 
-    def set_cohort(self, others: Sequence[int]) -> None:
+    def set_cohort(self, others: Sequence[int], members: int = 0) -> None:
         """The other peers that take part now: for each the first round with its fragments, 0 while it only
-        listens."""
-        self._others = tuple(others)
-        self._step(lambda rounds, now: rounds.set_cohort(self._others, now))
+        listens. `members`: all others of the network; no index takes more fragments than that."""
+        self._others, self._members = tuple(others), members
+        self._step(lambda rounds, now: rounds.set_cohort(others, now, members))
 
     def appeared(self, peer: PeerId) -> None:
         """A peer takes part that did not, or not visibly: it needs this round's fragments, too."""
@@ -247,39 +251,33 @@ class Run:
         return bool(self._ended)
 
     def status(self) -> RunStatus:
-        if self._rounds is None or self._layout is None:
-            others = Others(self._others)
-            contributing = others.contributing(self._start_round)
-            return RunStatus(
-                spec=self.spec,
-                state=self._ended or "starting",
-                error=self._error,
-                round=self._start_round,
-                cohort=contributing + (not self._listening),
-                listeners=others.total - contributing,
-                announced=self.announced,
-                contributes_from=self.contributes_from,
-                model_digest=self._digest,
-                stage="done" if self.ended else "starting",
-            )
-        status = self._rounds.status
-        return RunStatus(
+        known = RunStatus(
             spec=self.spec,
-            state=self._ended or status.state,
+            state=self._ended or "starting",
             error=self._error,
+            stage="done" if self.ended else "starting",
+            announced=self.announced,
+            contributes_from=self.contributes_from,
+            model_digest=self._digest,
+        )
+        if self._rounds is None or self._layout is None:
+            contributing = Others(self._others).contributing(self._start_round)
+            cohort, listeners = contributing + (not self._listening), len(self._others) - contributing
+            return replace(known, round=self._start_round, cohort=cohort, listeners=listeners)
+        status = self._rounds.status
+        return replace(
+            known,
+            state=self._ended or status.state,
             round=status.round,
             stage="done" if self.ended else status.stage,
             cohort=status.cohort,
             listeners=status.listeners,
-            announced=self.announced,
-            contributes_from=self.contributes_from,
             rounds_skipped=status.rounds_skipped,
             parameters=self._layout.parameters,
             fragments=self._layout.fragments,
             fragments_received=status.fragments_received,
             fragments_expected=status.fragments_expected,
             results=status.results,
-            model_digest=self._digest,
         )
 
     def trainer_status(self) -> TrainerStatus:

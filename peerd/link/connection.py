@@ -40,6 +40,8 @@ Admit = Callable[[PeerId, bytes], DropReason | None]
 """Why this peer may not connect to us with this certificate (DER), which TLS has found good; None: it may."""
 OnGossip = Callable[[PeerId, bytes], None]
 """(whose connection it came on, a piece of gossip)"""
+Greet = Callable[[PeerId], bytes | None]
+"""A piece of gossip for who has just connected to us: the one that goes against the direction of a link."""
 Tap = Callable[[PeerId, CellKind, bytes], None]
 """For experiments: told of every cell that is written, to whom, of which kind, with its body."""
 GOSSIP_BURST = 128.0
@@ -182,10 +184,14 @@ class Outbound(Connection):
     as much as a cell's encryption.
     """
 
-    def __init__(self, common: Common, peer: PeerId, on_up: Callable[[Outbound], None]) -> None:
+    def __init__(
+        self, common: Common, peer: PeerId, on_up: Callable[[Outbound], None], on_gossip: OnGossip
+    ) -> None:
         super().__init__(common)
         self._to = peer
         self._on_up = on_up
+        self._on_gossip = on_gossip
+        self._greeted = False
         self._head = encode_cell(CellKind.PACKET, b"", 0)
         self._queue: deque[bytes] = deque()
         self._cells_at_a_time = max(WRITE_BUFFER_BYTES // self._cell_bytes, 1)
@@ -247,6 +253,11 @@ class Outbound(Connection):
         self._keep_alive()
 
     def _take(self, cell: Cell) -> bool:
+        if cell.kind is CellKind.GOSSIP and not self._greeted:
+            self._greeted = True  # once: what the other side knows of us
+            self._common.gossip_received += 1
+            self._on_gossip(self._to, cell.body)
+            return not self._over
         if cell.kind is not CellKind.PONG or not self._keepalive.pong(cell.body, self._clock()):
             return False
         if not self.was_up:
@@ -289,9 +300,11 @@ class Inbound(Connection):
         on_packet: Callable[[bytes], None],
         on_gossip: OnGossip,
         on_up: Callable[[Inbound], None],
+        greet: Greet,
     ) -> None:
         super().__init__(common)
         self._admit = admit
+        self._greet = greet
         self._certificate = b""
         self._on_packet = on_packet
         self._on_gossip = on_gossip
@@ -316,6 +329,11 @@ class Inbound(Connection):
         if self._common.held:
             self.hold(True)
         self._on_up(self)
+        assert self.peer is not None
+        greeting = self._greet(self.peer)
+        if greeting is not None and not self._over:
+            self._write(encode_gossip(greeting, self._common.packet_bytes))
+            self._common.gossip_sent += 1
         self._look_again()
 
     def hold(self, held: bool) -> None:

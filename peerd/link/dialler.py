@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from peerd.config import parse_address
-from peerd.link.connection import Common, Outbound
+from peerd.link.connection import Common, OnGossip, Outbound
 from peerd.link.keepalive import Backoff
 from peerd.types import DropReason, PeerId
 
@@ -38,6 +38,7 @@ class Dialling:
     """Of the next handshake."""
     policy: Policy
     on_up: Callable[[Outbound], None]
+    on_gossip: OnGossip
     on_over: Callable[[PeerId, Outbound], None]
     """A connection is gone, whether it was up or not."""
     on_forbidden: Callable[[PeerId, str], None]
@@ -149,7 +150,7 @@ class Dialler:
         return None
 
     def _make(self) -> Outbound:
-        self._link = Outbound(self._shared.common, self._peer, self._shared.on_up)
+        self._link = Outbound(self._shared.common, self._peer, self._shared.on_up, self._shared.on_gossip)
         return self._link
 
     async def _permitted_ip(self, host: str, port: int, times: int) -> str | None:

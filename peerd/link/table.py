@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from peerd.clock import Clock
 from peerd.config import LinkConfig, parse_address
 from peerd.errors import InvalidInputError
-from peerd.link.connection import Common, Inbound, OnDrop, OnGossip, Outbound, Tap
+from peerd.link.connection import Common, Greet, Inbound, OnDrop, OnGossip, Outbound, Tap
 from peerd.link.dialler import Dialler, Dialling, Policy
 from peerd.link.listener import Listener
 from peerd.link.throttle import Throttle
@@ -43,7 +43,7 @@ class LinkTable:
     says, which is asked of every owner of a certificate of our CA, also of one whom nobody knows yet.
 
     `on_packet` gets the packets of all neighbours and never learns whose they are. `on_gossip` gets gossip
-    and the neighbour that it came from. `on_link` tells of each link that comes up or goes down, once.
+    and the neighbour that it came from. `greet` gives what a peer is told that has just connected. `on_link` tells of each link that comes up or goes down, once.
     `on_drop` counts what `send` did not return: cells queued on a link that broke, and other sides refused
     (HANDSHAKE_FAILED, BAD_CERTIFICATE, REVOKED_PEER: not expected, UNKNOWN_PEER: too many newcomers at a
     time, BAD_CELL, GOSSIP_FLOOD).
@@ -65,6 +65,7 @@ class LinkTable:
         clock: Clock,
         rng: random.Random,
         log: Any,
+        greet: Greet = lambda _peer: None,
         tap: Tap | None = None,
     ) -> None:
         if config.dead_after_seconds <= config.keepalive_seconds:
@@ -90,6 +91,7 @@ class LinkTable:
             tls=tls_client,
             policy=policy,
             on_up=self._dialled,
+            on_gossip=on_gossip,
             on_over=self._dial_over,
             on_forbidden=self._forbidden,
             rng=rng,
@@ -98,7 +100,7 @@ class LinkTable:
         self._listener = Listener(
             tls=tls_server,
             handshake_seconds=config.connect_timeout_seconds,
-            make=lambda: Inbound(self._common, self._admit, on_packet, on_gossip, self._accepted),
+            make=lambda: Inbound(self._common, self._admit, on_packet, on_gossip, self._accepted, greet),
             on_refuse=self._refused,
         )
 

@@ -165,6 +165,13 @@ class Gossip:
         own = [record for key in keys if (record := self._roster.get(key)) is not None]
         return self._tell(peer, [*self._pack(own, now, peer), self._summary(wall)], now, at_once=True)
 
+    def greeting(self, peer: PeerId) -> bytes | None:
+        """For a peer that has just connected: its own descriptor, as it is known here. Of two daemons with
+        one identity the older one hears of the newer so, to whose address everybody has gone over."""
+        record = self._roster.get(key_of(Kind.DESCRIPTOR, peer))
+        cells = [] if record is None else encode_records([record.encoded], self._cell_bytes, 1)
+        return cells[0] if cells else None
+
     def publish(self, records: Sequence[Record], neighbours: Collection[PeerId], now: float) -> list[Tell]:
         """News of our own, which the roster has taken in: pass it on as a rumor."""
         return self._spread(records, neighbours, now)

@@ -25,7 +25,7 @@ from peerd.sim.drain import SimDrain
 from peerd.sim.host import Host
 from peerd.sim.learner import SimRun
 from peerd.sim.ledger import Ledger
-from peerd.sim.links import End, Link, SimLinks, Switchboard
+from peerd.sim.links import End, Link, SimLinks, Switchboard, Take
 from peerd.sim.members import SimMembers
 from peerd.sim.participation import SimParticipation
 from peerd.sim.settings import Settings
@@ -49,7 +49,7 @@ class Between(Switchboard, Protocol):
     ledger: Ledger
     verdicts: Verdicts
 
-    def carry_cell(self, link: Link, cell: bytes, arrive: Callable[[bytes], None]) -> None:
+    def carry_cell(self, link: Link, cell: bytes, take: Take, *, surely: bool) -> None:
         """To the other end of the link, if it gets there."""
 
     def ended(self, daemon: SimDaemon) -> None: ...
@@ -140,7 +140,7 @@ class SimDaemon:
             relay=settings.relay,
             rng=self.rng,
             now=self.now,
-            emit=lambda to, packet: self._emit(to, packet, lambda end, cell: end.take_packet(cell)),
+            emit=self._emit,
             journal=lambda _epoch, _tags: None,
             dropped=self.dropped,
             sent=lambda kind: self.sent.update([kind]),
@@ -198,15 +198,23 @@ class SimDaemon:
         self._on_events(self.mixnet.turn(self.now))
         self._pump.set(self.mixnet.next_deadline(self.now))
 
-    def _emit(self, to: PeerId, cell: bytes, take: Callable[[End, bytes], None]) -> DropReason | None:
+    def _emit(self, to: PeerId, packet: bytes) -> DropReason | None:
+        return self._put(to, packet, lambda end: end.take_packet)
+
+    def _announce(self, to: PeerId, data: bytes, *, at_once: bool = False) -> DropReason | None:
+        """A link that has just come up is not too full for a few cells."""
+        return self._put(
+            to, data, lambda end: lambda cell: end.take_gossip(self.peer_id, cell), surely=at_once
+        )
+
+    def _put(
+        self, to: PeerId, cell: bytes, taking: Callable[[End], Take], *, surely: bool = False
+    ) -> DropReason | None:
         link = self.links.to(to)
         if isinstance(link, DropReason):
             return link
-        self._network.carry_cell(link, cell, lambda arriving: take(link.target, arriving))
+        self._network.carry_cell(link, cell, taking(link.target), surely=surely)
         return None
-
-    def _announce(self, to: PeerId, data: bytes) -> DropReason | None:
-        return self._emit(to, data, lambda end, cell: end.take_gossip(self.peer_id, cell))
 
     def take_packet(self, packet: bytes) -> None:
         self._take(lambda: self._arrived(packet))
@@ -257,7 +265,7 @@ class SimDaemon:
     def tell(self, tell: Tell) -> None:
         """At once only on a link that has just come up; else among the packets."""
         if tell.at_once:
-            self._announce(tell.to, tell.data)
+            self._announce(tell.to, tell.data, at_once=True)
         else:
             self.mixnet.announce(tell.to, tell.data, self.now)
             self.wake()

@@ -8,14 +8,17 @@ Pings are not sent; what they would find out is worked out: an end that hears no
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from peerd.config import LinkConfig
 from peerd.link import Backoff
 from peerd.sim.timeline import Action, Alarm
 from peerd.types import DropReason, PeerId
+
+Take = Callable[[bytes], None]
+KERNEL_CELLS = 1024
 
 
 class End(Protocol):
@@ -83,6 +86,12 @@ class Link:
     """When the ends have begun to hear nothing of each other."""
     closed_by: End | None = None
     was_up: bool = False
+    waiting: list[tuple[bytes, Take]] = field(default_factory=list)
+    """Cells that the kernel sends again and again while nothing gets through."""
+
+    def wait(self, cell: tuple[bytes, Take]) -> None:
+        if len(self.waiting) < KERNEL_CELLS:
+            self.waiting.append(cell)
 
     def close(self, end: End, switchboard: Switchboard) -> None:
         """Hang up at this end; the other one hears of it."""

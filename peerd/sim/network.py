@@ -8,7 +8,7 @@ but for the wires, the clock and the training.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -18,7 +18,7 @@ from peerd.sim.daemon import SimDaemon
 from peerd.sim.host import BEGINNING, Host
 from peerd.sim.keys import SimKeys
 from peerd.sim.ledger import Ledger
-from peerd.sim.links import Dialled, End, Link
+from peerd.sim.links import Dialled, End, Link, Take
 from peerd.sim.settings import Settings
 from peerd.sim.timeline import Action
 from peerd.sim.verifier import Verdicts
@@ -54,7 +54,8 @@ class Network(Wires):
         """All daemons that there ever were, in the order of their starts."""
         self._skew = skew_seconds
         self._running: dict[int, SimDaemon] = {}
-        self._places: dict[str, int] = {}
+        self._places: dict[str, list[int]] = {}
+        """Hosts that an address may lead to."""
         self._group: dict[int, int] = {}
         self._open: list[Link] = []
         self._authority = SimAuthority(NAME, self.rng, BEGINNING)
@@ -145,12 +146,15 @@ class Network(Wires):
         daemon = self._running[told]
         daemon.do(lambda: _publish(daemon, record))
 
-    def clone(self, index: int) -> int:
-        """Somebody copies a state directory to another host and starts a second daemon there."""
+    def clone(self, index: int, *, elsewhere: bool = False) -> int:
+        """Somebody copies a state directory to another host and starts a second daemon there. Its number.
+
+        Others reach it at the same address, when nobody else is there any more; `elsewhere`: at another.
+        """
         original = self.hosts[index]
         number = len(self.hosts)
         rng = random.Random(self.rng.getrandbits(64))  # noqa: S311 - a world is its seed
-        address = _address(number)
+        address = _address(number) if elsewhere else original.address
         copy = Host(
             number,
             original.name,
@@ -186,7 +190,7 @@ class Network(Wires):
 
     def _add(self, host: Host) -> Host:
         self.hosts.append(host)
-        self._places[host.address] = host.index
+        self._places.setdefault(host.address, []).append(host.index)
         return host
 
     def _introduce(self, host: Host) -> tuple[bytes, bytes]:
@@ -209,7 +213,7 @@ class Network(Wires):
     # -- wires --------------------------------------------------------------------
 
     def connect(self, address: str, dialled: Dialled) -> None:
-        source, place = dialled.source, self._places.get(address)
+        source, place = dialled.source, self._at(address)
         timeout = self.settings.link.connect_timeout_seconds
         began = self.now
 
@@ -217,7 +221,10 @@ class Network(Wires):
             self.at(self.now + wait, lambda: source.do(dialled.over))
 
         def arrive() -> None:
-            if place is None or self._is_cut(source.place, place) or self.hosts[place].frozen:
+            if place is None:
+                fail(self.delay())
+                return
+            if self._is_cut(source.place, place) or self.hosts[place].frozen:
                 fail(max(began + timeout - self.now, 0.0))
                 return
             target = self._running.get(place)
@@ -231,6 +238,10 @@ class Network(Wires):
 
         self.at(self.now + 2 * self.delay(), arrive)
 
+    def _at(self, address: str) -> int | None:
+        """The first of the hosts there whose daemon runs."""
+        return next((place for place in self._places.get(address, []) if place in self._running), None)
+
     def _opened(self, dialled: Dialled, link: Link) -> None:
         if dialled.source.ended:
             link.close(dialled.source, self)
@@ -243,14 +254,20 @@ class Network(Wires):
         wait = self.settings.link.dead_after_seconds if cut else 0.0
         self.at(self.now + wait + self.delay(), lambda: target.do(action))
 
-    def carry_cell(self, link: Link, cell: bytes, arrive: Callable[[bytes], None]) -> None:
-        source, target = link.source, link.target
+    def carry_cell(self, link: Link, cell: bytes, take: Take, *, surely: bool) -> None:
+        """What cannot get through is sent again when it can, as TCP does, unless the link is gone by then."""
+        ends = (link.source.place, link.target.place)
+        if self._is_cut(*ends):
+            link.wait((cell, take))
+            return
 
         def arrived(arriving: bytes) -> None:
-            if not self._is_cut(source.place, target.place) and link.closed_by is not target:
-                arrive(arriving)
+            if self._is_cut(*ends):
+                link.wait((arriving, take))
+            elif link.closed_by is not link.target:
+                take(arriving)
 
-        self.carry(source.place, target.place, cell, arrived)
+        self.carry(*ends, cell, arrived, surely=surely)
 
     def _is_cut(self, one: int, other: int) -> bool:
         return self._group.get(one, 0) != self._group.get(other, 0)
@@ -265,6 +282,9 @@ class Network(Wires):
         ends = (link.source.place, link.target.place)
         if not self._is_cut(*ends) and not any(self.hosts[end].frozen for end in ends):
             link.silent_since = None
+            waiting, link.waiting = link.waiting, []
+            for cell, take in waiting:
+                self.carry_cell(link, cell, take, surely=True)
         elif link.silent_since is None:
             link.silent_since = since = self.now
             config = self.settings.link

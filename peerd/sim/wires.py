@@ -32,10 +32,19 @@ class Wires(Timeline):
         """Of every packet that was handed to a link: when, between whom, its bytes."""
         return self._digest.hexdigest()
 
-    def carry(self, source: int, target: int, packet: bytes, arrive: Callable[[bytes], None]) -> None:
-        """From one end to the other, unless it gets lost; both by their numbers."""
+    def carry(
+        self,
+        source: int,
+        target: int,
+        packet: bytes,
+        arrive: Callable[[bytes], None],
+        *,
+        surely: bool = False,
+    ) -> None:
+        """From one end to the other, unless it gets lost; both by their numbers. `surely`: `loss` is not for
+        this one."""
         self._digest.update(b"%.9f %d %d " % (self.now, source, target) + packet)
-        if self.loss and self.rng.random() < self.loss:
+        if self.loss and not surely and self.rng.random() < self.loss:
             return
         if self.drop(source, target, packet):
             return

@@ -52,8 +52,8 @@ class Plan:
     partition_seconds: float
 
 
-QUICK = Plan(6, 7, 20, ("frank",), (), ("erin",), "", 0.0, 10.0)
-WHOLE = Plan(10, 14, 30, ("ivan", "judy"), ("heidi", "grace"), ("frank", "erin"), "dora", 20.0, 30.0)
+QUICK = Plan(6, 16, 20, ("frank",), (), ("erin",), "", 0.0, 14.0)
+WHOLE = Plan(10, 24, 30, ("ivan", "judy"), ("heidi", "grace"), ("frank", "erin"), "dora", 20.0, 30.0)
 
 
 class Network:
@@ -71,7 +71,7 @@ class Network:
             settings: dict[str, Any] = {
                 "link": {"listen": address},
                 "control": {"unix": str(folder / f"{name}.sock")},
-                "mixing": {"hops": 2 if plan.peers < 8 else 3},
+                "mixing": {"hops": 1},  # halves of a partition have few mix nodes
             }
             tomlfile.write(folder / f"{name}.toml", settings)
         self.signer = Signer.load(authority.operator("ops", "admin", folder / "ops"))
@@ -172,7 +172,15 @@ def churn(plan: Plan, folder: Path, wan: Wan, until) -> None:
         return runs if all(run.state == "finished" for run in runs.values()) else None
 
     runs = until("all have finished", ended, 240)
-    assert len({run.model_digest for run in runs.values()}) == 1, "one model in the end"
+    for name, run in runs.items():  # shown where something below does not hold
+        print(name, run.contributes_from, run.rounds_skipped, run.model_digest[:8])
+        for r in run.results:
+            print("   ", r.round, r.closed_by, "listened" if r.listened else "", r.cohort,
+                  f"{r.fragments_received}/{r.fragments_expected}", f"{r.exchange_seconds:.1f} s {r.accuracy:.3f}")  # fmt: skip
+    # Who only listened in the end has the others' mean without its own update.
+    last = [run for run in runs.values() if not run.results[-1].listened]
+    assert len(last) >= 4
+    assert len({run.model_digest for run in last}) == 1, "one model in the end"
     assert all(run.results[-1].accuracy > 0.9 for run in runs.values())
     for name in living:
         status = net.ask(name, Client.status)

@@ -51,7 +51,7 @@ def whole(found: Found, setting: Setting, files: Sequence[str]) -> dict[str, Any
         "events": _events(found),
         "files": list(files),
         "dir": None if found.folder is None else str(found.folder),
-        "notes": notes(setting),
+        "notes": notes(found),
     }
 
 
@@ -70,8 +70,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _events(found: Found) -> list[dict[str, Any]]:
-    """What was made to happen (by nobody), and what peers said of each other, in order; seconds since the
-    start."""
+    """What the experiment did, and what peers said of each other, in order; seconds since the start."""
     begin = found.churn.begun
     made: list[dict[str, Any]] = [
         {
@@ -91,14 +90,17 @@ def _events(found: Found) -> list[dict[str, Any]]:
     return sorted([*made, *said], key=lambda event: float(event["seconds"]))
 
 
-def notes(setting: Setting) -> list[str]:
+def notes(found: Found) -> list[str]:
     """What a reader of the figures should know, in sentences."""
+    tested = max(
+        (r.test_samples for results in found.calm.results.values() for r in results.values()), default=0
+    )
     return [
         "the calm run has all peers from start to end, those too that join late or leave in the other: the "
         "difference in accuracy is the whole price of the churn, lost data included",
         "a wait after a death counts from when a survivor knew of the last death and all fragments that it "
         "still expected could come, to the end of the round; the way through the mixnet is in it",
-        f"the test set has 360 digits: {POINT:g} of accuracy are less than four of them",
+        f"the test set has {tested} digits: {POINT:g} of accuracy is {POINT * tested:.1f} of them",
     ]
 
 

@@ -16,7 +16,6 @@ from ctl.experiment.churn.curves import as_csv, curves
 from ctl.experiment.churn.record import Record
 from ctl.experiment.churn.stage import testbed
 from ctl.testbed import Plan
-from ctl.testbed.plan import PEERD
 from ctl.watch import View
 from peerd.errors import PeerdError
 from peerd.types import RunSpec
@@ -69,11 +68,11 @@ def make_run(setting: Setting) -> RunSpec:
     )
 
 
-async def run(setting: Setting, keep: bool, view: View, command: tuple[str, ...] = PEERD) -> Found:
+async def run(setting: Setting, keep: bool, view: View) -> Found:
     """Both runs, one after the other, each in a network of its own that is gone afterwards; with `keep` the
     files of the second one stay. Raises the errors of `peerd.errors` when a run does not come to its end."""
     schedule, seconds, begun = setting.schedule, {}, time.monotonic()
-    plan = Plan.make(schedule.peers, command=command, hops=setting.hops)
+    plan = Plan.make(schedule.peers, hops=setting.hops)
     calm, churn = Record(), Record()
     async with testbed(_folder(), plan, setting.patience, view, "calm", keep=False) as up:
         script = Play(up, plan, calm_schedule(schedule), make_run(setting), JOIN_SECONDS, setting.patience)
@@ -82,7 +81,7 @@ async def run(setting: Setting, keep: bool, view: View, command: tuple[str, ...]
         await _play(replace(script, spec=spec), calm, view, "calm: ")
     seconds["calm"] = time.monotonic() - begun
     begun, folder = time.monotonic(), _folder()
-    plan = Plan.make(schedule.peers, command=command, hops=setting.hops, late=schedule.late)
+    plan = Plan.make(schedule.peers, hops=setting.hops, late=schedule.late)
     async with testbed(folder, plan, setting.patience, view, "churn", keep) as up:
         script = Play(up, plan, schedule, spec, JOIN_SECONDS, setting.patience)
         await _play(script, churn, view, "churn: ")

@@ -2,12 +2,12 @@
 plays a run by the clock. Run as `python standin.py run --state-dir DIR --config FILE ...`.
 
 The stand-ins of one folder know of each other by files, STANDINS/NAME: who has one with the pid of a living
-process is alive; an announced run lies in STANDINS/run, so who comes later hears of it, listens for a round and
-contributes then.
+process is alive; an announced run lies in STANDINS/run, so who comes later hears of it, listens for a round
+and contributes then.
 
 $STANDIN (JSON) makes single peers misbehave: {"carol": {"exit": 4}}, "hang", "deaf" (to SIGTERM),
-"die_in_run", "fail_run", "lonely" (sees nobody), "child" (leaves a child in its process group), "clinging" (does
-not drain), "silent" (hears of no announcement). {"": {"pace": 0.3}} is for all: seconds of a round.
+"die_in_run", "fail_run", "lonely" (sees nobody), "child" (leaves a child in its process group), "clinging"
+(does not drain), "silent" (hears of no announcement). {"": {"pace": 0.3}} is for all: seconds of a round.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class Peer(node_pb2_grpc.NodeServicer, runs_pb2_grpc.RunsServicer, peers_pb2_grp
     # -- node -------------------------------------------------------------------
 
     def GetStatus(self, request: Any, context: Any) -> node_pb2.NodeStatus:
-        dead = sum(state == "dead" for state in self.seen.values())
+        dead = sum(event.what == "dead" for event in self.events)
         traffic = node_pb2.TrafficStatus(
             packets={"own": 10, "ack": 20, "loop": 1, "drop": 2, "forwarded": 40},
             dropped={"replay": 1, "peer_dead": 3 * dead},

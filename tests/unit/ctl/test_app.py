@@ -30,9 +30,11 @@ def test_all_commands_are_there() -> None:
     expected = {
         "status", "peers", "demo", "version", "completion", "mix show", "mix set", "mix presets", "run start",
         "run stop", "run pause", "run resume", "run show", "run watch", "network create",
-        "network enroll", "network show", "network operator", "context add", "context list",
-        "context use", "context remove", "testbed up", "testbed down", "testbed status",
-        "testbed logs", "experiment attack",
+        "network enroll", "network sign", "network show", "network operator", "network delegate",
+        "network revoke", "network rotate-ca", "network publish", "network invite", "context add",
+        "context list", "context use", "context operator", "context remove", "testbed up", "testbed down",
+        "testbed status", "testbed logs", "testbed add", "testbed kill", "testbed stop", "testbed start",
+        "testbed freeze", "testbed thaw", "experiment attack", "experiment churn", "events", "node drain",
     }  # fmt: skip
     assert {" ".join(path) for path in EVERY} == expected
 
@@ -94,6 +96,19 @@ def test_the_main_help_documents_the_exit_codes(peerctl: Any) -> None:
         (["run", "start", "--task", "chess", "--endpoint", "unix:/x"], "unknown task 'chess'"),
         (["run", "start", "--run-id", "12", "--endpoint", "unix:/x"], "run: run_id: Expected"),
         (["run", "start", "--quorum", "2", "--endpoint", "unix:/x"], "run: quorum: Expected"),
+        (["run", "start", "--stale", "keep"], "'keep' is not one of 'drop', 'use'"),
+        (["run", "start", "--stale-rounds", "0", "--endpoint", "unix:/x"], "run: stale_rounds: Expected"),
+        (["run", "start", "--shards", "-1", "--endpoint", "unix:/x"], "run: shards: Expected"),
+        (
+            ["node", "drain", "--all"],
+            "--all would stop the whole network; name peers with --on, ",
+        ),
+        (["node", "drain", "--timeout", "0s"], "'0s' must be more than 0"),
+        (["events", "-n", "-1"], "-1 is not in the range x>=0"),
+        (["context", "operator"], "name one certificate, or say --none"),
+        (["demo", "--churn", "--peers", "6"], "--churn: two of the peers join late, and 3 mix nodes"),
+        (["demo", "--churn", "--rounds", "5"], "--churn: at least 7 rounds, not 5"),
+        (["experiment", "churn", "--epochs", "0"], "0 is not in the range 1<=x<=1000"),
     ],
 )
 def test_invalid_input(peerctl: Any, arguments: list[str], message: str) -> None:
@@ -110,6 +125,13 @@ def test_invalid_input(peerctl: Any, arguments: list[str], message: str) -> None
         (["testbed", "down", "--dir", "/nowhere"], "/nowhere: no testbed here"),
         (["testbed", "up", "--config", "/nowhere.toml"], "/nowhere.toml: no such config file"),
         (["context", "use", "bob"], "no endpoint 'bob'"),
+        (["context", "operator", "/nowhere/ops.pem"], "/nowhere/ops.pem: no such file"),
+        (["testbed", "kill", "bob", "--dir", "/nowhere"], "/nowhere: no testbed here"),
+        (["experiment", "churn", "--plot", "/nowhere/x.png"], "--plot /nowhere/x.png: no such folder"),
+        (
+            ["run", "start", "--endpoint", "unix:/x", "--operator", "/nowhere.pem"],
+            "/nowhere.pem: no such file",
+        ),
     ],
 )
 def test_not_found(peerctl: Any, arguments: list[str], message: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ctl.board import Board, cover_of, round_rows
+from ctl.board import Board, cover_of, round_line, round_rows, rounds_table
 from peerd.pb import runs_pb2
 
 
@@ -44,13 +44,51 @@ def test_lines_and_table_tell_the_same_exchange() -> None:
     both = [status(result(1, 0.5, exchange_seconds=seconds)) for seconds in (1, 3)]
     board.update_run("a", both[0])
     (line,) = board.update_run("b", both[1])
-    assert line.endswith("exchange 2.0 s")
+    assert ", exchange 2.0 s, " in line
     assert next(round_rows(both))[6] == "2.0 s"
 
 
 def test_cover_is_of_all_kinds_and_old_daemons_lack_one() -> None:
     assert cover_of({"loop": 1, "drop": 2, "own": 9}) == 3
     assert cover_of({"loop": 1, "drop": 2, "dummy": 4}) == 7
+
+
+def test_a_peer_that_is_far_behind_does_not_hold_up_the_lines() -> None:
+    board = Board(["a", "b"])
+    board.update_run("b", status())
+    assert board.update_run("a", status(result(1, 0.5), result(2, 0.6))) == []
+    lines = board.update_run("a", status(result(1, 0.5), result(2, 0.6), result(3, 0.7)))
+    assert [line.partition(":")[0] for line in lines] == ["round 1/3"]
+
+
+def test_who_comes_late_is_told_of_and_does_not_spoil_the_means() -> None:
+    board = Board(["a"])
+    assert board.update_run("b", status(stage="listening", round=2)) == ["b: listens in round 2"]
+    assert board.update_run("b", status(stage="listening", round=2)) == []
+    (line,) = board.update_run("b", status(stage="evaluating", round=2, contributes_from=3))
+    assert line == "b: contributes from round 3"
+    trained = result(2, 0.75, accuracy_local=0.5, train_seconds=2.0, cohort=4)
+    heard = result(2, 0.75, listened=True, cohort=5)
+    line = round_line([trained, heard])
+    assert ", local 0.500, training 2.0 s, " in line
+    assert line.endswith("cohort 4 to 5, 1 listened")
+    assert "local" not in round_line([heard])
+    rows = list(round_rows([status(trained), status(heard)]))
+    assert rows[0][4:6] == ("0.5000", "2.0 s")
+    assert next(round_rows([status(heard)]))[4:6] == ("", "")
+
+
+def test_rare_columns_are_there_when_they_have_something_to_say() -> None:
+    def titles(*results: runs_pb2.RoundResult) -> str:
+        console = Console(file=StringIO(), width=200)
+        console.print(rounds_table([status(*results)]))
+        assert isinstance(console.file, StringIO)
+        return console.file.getvalue()
+
+    assert "Listened" not in titles(result(1, 0.5)) and "Stale" not in titles(result(1, 0.5))
+    assert "Cohort" in titles(result(1, 0.5))
+    assert "Listened" in titles(result(1, 0.5), result(2, 0.5, listened=True))
+    assert "Stale" in titles(result(1, 0.5, stale_fragments=3))
 
 
 def test_changes_of_state_are_told() -> None:

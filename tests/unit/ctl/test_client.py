@@ -21,7 +21,7 @@ from peerd.errors import (
     UnavailableError,
 )
 from peerd.membership import Authority, PeerState
-from peerd.pb import mixing_pb2, runs_pb2
+from peerd.pb import mixing_pb2, node_pb2, runs_pb2
 
 SECONDS = 5.0
 
@@ -41,8 +41,49 @@ async def test_every_call_arrives(peers: Any) -> None:
         assert (await client.resume_run()).state == "running"
         assert (await client.stop_run()).state == "stopped"
         assert [status.state async for status in client.watch_run()] == ["running", "finished"]
+        assert (await client.start_run(runs_pb2.RunSpec(rounds=7), b"signed")).state == "starting"
+        assert (await client.stop_run(b"over")).state == "stopped"
+        assert peer.notices == [b"", b"", b"signed", b"over"]
+        invitation = await client.invite("zoe", 60.0)
+        assert (invitation.token, invitation.expires_in_seconds) == ("token-for-zoe", 60.0)
         assert await client.serving()
         await client.wait_serving()
+
+
+async def test_records_go_in_pieces_that_grpc_takes(peers: Any) -> None:
+    peer = peers.add("alice")
+    records = [bytes([number]) * (400 << 10) for number in range(5)]
+    async with Client(peers.endpoint("alice"), SECONDS) as client:
+        assert await client.publish(records) == 5
+        assert await client.publish([]) == 0
+    assert [len(piece) for piece in peer.published] == [2, 2, 1]
+    assert [record for piece in peer.published for record in piece] == records
+
+
+async def test_a_drain_is_followed_to_its_end(peers: Any) -> None:
+    peer = peers.add("alice")
+    peer.drain = [
+        node_pb2.DrainProgress(state="announcing", messages=3),
+        node_pb2.DrainProgress(state="drained"),
+    ]
+    async with Client(peers.endpoint("alice"), SECONDS) as client:
+        seen = [progress async for progress in client.drain(7.0, stay=True)]
+    assert seen == peer.drain
+    assert (peer.drained[0].timeout_seconds, peer.drained[0].stay) == (7.0, True)
+
+
+async def test_events_are_the_latest_and_then_what_comes(peers: Any) -> None:
+    peer = peers.add("alice")
+    peer.events = [node_pb2.Event(number=number, kind="peer") for number in (1, 2, 3)]
+    peer.coming = [node_pb2.Event(number=4)]
+    async with Client(peers.endpoint("alice"), SECONDS) as client:
+        assert [event.number async for event in client.events(follow=False, last=2)] == [2, 3]
+        assert [event.number async for event in client.events(follow=False, last=0)] == [1, 2, 3]
+        seen = []
+        with pytest.raises(UnavailableError, match="alice"):
+            async for event in client.events(follow=True, last=1):
+                seen.append(event.number)
+    assert seen == [3, 4]
 
 
 @pytest.mark.parametrize(

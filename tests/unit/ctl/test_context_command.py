@@ -22,6 +22,7 @@ def test_add_list_use_remove(peerctl: Any, home: Path, operator: Path) -> None:
     assert peerctl.json("context", "list") == {
         "file": str(home / "contexts.toml"),
         "current": "alice",
+        "operator": None,
         "endpoints": {"alice": "unix:/run/a.sock", "b": "192.0.2.7:9102"},
     }
     assert peerctl("context", "use", "b").exit_code == 0

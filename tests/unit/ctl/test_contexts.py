@@ -33,9 +33,11 @@ remotes = st.builds(
 
 
 @settings(max_examples=40)
-@given(st.lists(st.one_of(sockets, remotes), max_size=5))
-def test_what_is_saved_is_loaded(tmp_path_factory: pytest.TempPathFactory, endpoints: list[Endpoint]) -> None:
-    contexts = Contexts(tmp_path_factory.mktemp("c") / "contexts.toml")
+@given(st.lists(st.one_of(sockets, remotes), max_size=5), st.none() | paths)
+def test_what_is_saved_is_loaded(
+    tmp_path_factory: pytest.TempPathFactory, endpoints: list[Endpoint], operator: Path | None
+) -> None:
+    contexts = Contexts(tmp_path_factory.mktemp("c") / "contexts.toml", operator=operator)
     for endpoint in endpoints:
         contexts = contexts.adding(endpoint)
     contexts.save()
@@ -61,7 +63,7 @@ plain = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["current", "endpoints", "other"]), plain))
+@given(st.dictionaries(st.sampled_from(["current", "operator", "endpoints", "other"]), plain))
 def test_any_toml_gives_contexts_or_one_line(raw: dict[str, object]) -> None:
     try:
         Contexts.parse(dumps(raw).encode(), FILE)
@@ -82,6 +84,11 @@ def test_any_toml_gives_contexts_or_one_line(raw: dict[str, object]) -> None:
         ("[endpoints.a]\naddress = 'h:1'\nca = 'x'\ncert = 'y'", "without key"),
         ("[endpoints.a]\naddress = 'unix:~nobody-of-this-name/s'", "not a usable path"),
         ("current = 'b'", "there is no endpoint 'b'"),
+        ("operator = 3", "operator: Expected `str`"),
+        (
+            "operator = '~nobody-of-this-name/ops.pem'",
+            "operator: '~nobody-of-this-name/ops.pem' is not a usable",
+        ),
         ("[endpoints", "not valid TOML"),
     ],
 )
@@ -102,6 +109,8 @@ def test_relative_paths_are_relative_to_the_file() -> None:
     tls = contexts.get("b").tls
     assert tls == Tls(FOLDER / "ca.pem", Path("/x/ops.pem"), FOLDER / "ops.key", "b")
     assert tls.server_name == "b.peerd"
+    assert contexts.operator is None
+    assert Contexts.parse(b"operator = 'ops/ops.pem'", FILE).operator == FOLDER / "ops/ops.pem"
 
 
 def test_the_first_added_is_current_until_removed() -> None:

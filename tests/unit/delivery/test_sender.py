@@ -75,6 +75,7 @@ class Arq(RuleBasedStateMachine):
         self.sender = Sender(ME, GEOMETRY, CONFIG, MIXING, PathSelector(self.directory, rng), rng)
         self.tags = 0
         self.to = {}
+        self.named = {}
         self.settled = Counter()
         self.injected = []
         self.attempts = Counter()
@@ -101,6 +102,23 @@ class Arq(RuleBasedStateMachine):
         else:
             assert refused is DropReason.SEND_QUEUE_FULL
             assert self.sender.queued == CONFIG.queue_limit
+
+    @precondition(lambda self: self.named)
+    @rule(data=st.data())
+    def send_again(self, data):
+        """What is on its way is not sent a second time."""
+        tag = data.draw(st.sampled_from(sorted(self.named)))
+        if not self.settled[tag]:
+            refused = self.sender.send(self.to[tag], b"p%d" % tag, tag, self.named[tag])
+            assert refused is None or self.sender.queued == CONFIG.queue_limit
+
+    @rule(to=st.sampled_from(PEERS))
+    def send_named(self, to):
+        message_id = b"%16d" % self.tags
+        if self.sender.send(to, b"p%d" % self.tags, self.tags, message_id) is None:
+            self.to[self.tags] = to
+            self.named[self.tags] = message_id
+            self.tags += 1
 
     @rule(wait=st.sampled_from([0.0, 0.01, 0.5, 5.0, 60.0]))
     def work(self, wait):
@@ -175,3 +193,20 @@ class Arq(RuleBasedStateMachine):
 
 TestArq = Arq.TestCase
 TestArq.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_message_on_its_way_is_not_queued_a_second_time():
+    rng = random.Random(5)
+    sender = Sender(ME, GEOMETRY, CONFIG, MIXING, PathSelector(Directory(), rng), rng)
+    for _ in range(3):
+        assert sender.send(PEERS[0], b"x", 1, bytes(16)) is None
+    assert sender.queued == 1
+    sender.work(0.0)
+    assert sender.send(PEERS[0], b"x", 1, bytes(16)) is None
+    assert (sender.queued, sender.in_flight) == (0, 1)
+    assert sender.cancel(lambda _to, _tag: True) == [GaveUp(1, DropReason.CANCELLED)]
+    assert sender.send(PEERS[0], b"x", 1, bytes(16)) is None  # settled: it may go again
+    assert sender.queued == 1
+    assert sender.cancel(lambda _to, _tag: True) == [GaveUp(1, DropReason.CANCELLED)]
+    assert sender.send(PEERS[0], b"x", 1, bytes(16)) is None
+    assert sender.queued == 1

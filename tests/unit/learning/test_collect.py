@@ -84,6 +84,15 @@ def test_who_sees_nobody_takes_nothing(collect: MakeCollected, make_fragment: Ma
     assert (collected.expected(5), collected.received(5), collected.rounds) == (0, 0, [])
 
 
+def test_who_is_not_seen_yet_may_be_heard(collect: MakeCollected, make_fragment: MakeFragment) -> None:
+    collected = collect(others=[])
+    collected.set_others(Others([]), members=2)
+    assert feed(collected, make_fragment, 6, others=2) == [0] * 6
+    assert collected.add(make_fragment(0, round=6)) is DropReason.OVER_COUNT
+    collected.set_others(Others([1]), members=2)
+    assert collected.received(6) == 3
+
+
 def test_the_limit_never_shrinks(collect: MakeCollected, make_fragment: MakeFragment) -> None:
     """Nor for rounds to come: who is back may be heard before it is seen."""
     collected = collect(others=[1, 1])
@@ -120,19 +129,22 @@ def test_after_the_last_round_everything_is_past(collect: MakeCollected, make_fr
 def test_the_least_supported_gives_way(collect: MakeCollected, make_fragment: MakeFragment) -> None:
     collected = collect()
     feed(collected, make_fragment, 20, others=1, indices=2)
-    feed(collected, make_fragment, 30, others=1)
+    feed(collected, make_fragment, 30, others=1, indices=2)
     feed(collected, make_fragment, 40, others=1, indices=1)
     assert collected.add(make_fragment(0, round=50)) == 1
     assert collected.rounds == [20, 30, 50]
-    assert collected.add(make_fragment(0, round=15)) == 1  # of those with one, the farthest went
+    assert collected.add(make_fragment(0, round=15)) == 1
     assert collected.rounds == [15, 20, 30]
+    collected.add(make_fragment(1, round=15))
+    assert collected.add(make_fragment(0, round=25)) == 2  # of several, the farthest
+    assert collected.rounds == [15, 20, 25]
 
 
 def test_the_next_round_stays(collect: MakeCollected, make_fragment: MakeFragment) -> None:
     collected = collect()
     for number in (20, 30, 40):
-        feed(collected, make_fragment, number, others=1, indices=2)
-    assert collected.add(make_fragment(0, round=6)) == 2
+        feed(collected, make_fragment, number, others=1, indices=1)
+    assert collected.add(make_fragment(0, round=6)) == 1
     assert collected.rounds == [6, 20, 30]
     for number in range(50, 99):
         feed(collected, make_fragment, number, others=1, indices=2)
@@ -147,6 +159,8 @@ def test_what_the_others_have_left_behind_goes_first(
     for number in (6, 7, 8):
         feed(collected, make_fragment, number, others=4)
     assert collected.add(make_fragment(0, round=9)) == 12
+    assert collected.rounds == [6, 8, 9]
+    assert collected.add(make_fragment(0, round=7)) is DropReason.ROUND_PAST
     assert collected.rounds == [6, 8, 9]
     for number in range(9, 60):
         feed(collected, make_fragment, number, others=3)

@@ -111,6 +111,7 @@ class Peer:
         self.rounds = Rounds(
             self.spec, LAYOUT, initial, [], self.air.now, self.air.rng,
             start_round=min(number + 1, self.spec.rounds), listening=listening,
+            members=len(self.air.peers) - 1,
         )  # fmt: skip
         self.contributes_from = 0 if listening else number + 1
         for other in self.air.peers:

@@ -120,7 +120,7 @@ class RunOfOnePeer(RuleBasedStateMachine):
                     assert self.asked is None and number == self.round == self.closed[-1]
                     self.asked = action
                 case Finished():
-                    assert self.closed[-1] == ROUNDS
+                    assert self.closed[-1] == ROUNDS and self.contributes_from in (0, ROUNDS)
                     self.over = True
 
     @staticmethod
@@ -191,7 +191,8 @@ class RunOfOnePeer(RuleBasedStateMachine):
                 assert run != 7
             case DropReason.ROUND_PAST:
                 late = self.collected - number
-                assert number < 1 or late > stale_rounds(self.spec) or self.collected > ROUNDS
+                ahead = (late < 0 and self.rounds._collected.cohort_round()) or 0  # the others have left it
+                assert number < max(1, ahead) or late > stale_rounds(self.spec) or self.collected > ROUNDS
             case DropReason.BAD_FRAGMENT:
                 assert index == LAYOUT.fragments
             case DropReason.NOT_FINITE:

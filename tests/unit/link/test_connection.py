@@ -104,7 +104,9 @@ def admit(expected):
 async def inbound(common, admit, gossip):
     packets: list[bytes] = []
     ups: list[Inbound] = []
-    link = Inbound(common, admit, packets.append, lambda *what: gossip.append(what), ups.append)
+    link = Inbound(
+        common, admit, packets.append, lambda *what: gossip.append(what), ups.append, lambda _: None
+    )
     yield link, packets, ups
     link.connection_lost(None)
 
@@ -112,7 +114,7 @@ async def inbound(common, admit, gossip):
 @pytest.fixture
 async def outbound(common):
     ups: list[Outbound] = []
-    link = Outbound(common, PEER, ups.append)
+    link = Outbound(common, PEER, ups.append, lambda *_: None)
     yield link, ups
     link.connection_lost(None)
 
@@ -193,7 +195,7 @@ async def test_what_comes_behind_news_that_makes_us_hang_up_is_not_looked_at(com
         heard.append(data)
         link.abort()
 
-    link = Inbound(common, admit, packets.append, heed, lambda link: None)
+    link = Inbound(common, admit, packets.append, heed, lambda link: None, lambda _: None)
     link.connection_made(Recorder(PEER))
     receive(link, PACKET + encode_gossip(b"you are revoked", SIZE) + PACKET + encode_gossip(b"more", SIZE))
     receive(link, PACKET)
@@ -236,7 +238,7 @@ async def test_packets_too_are_signs_of_life(common, admit):
     """Pings of a neighbour wait behind its packets while it is not read."""
     now = 100.0
     common.clock = lambda: now
-    link = Inbound(common, admit, lambda packet: None, lambda *what: None, lambda link: None)
+    link = Inbound(common, admit, lambda packet: None, lambda *what: None, lambda link: None, lambda _: None)
     transport = Recorder(PEER)
     link.connection_made(transport)
     interval, dead_after = common.config.keepalive_seconds, common.config.dead_after_seconds
@@ -368,7 +370,14 @@ async def test_who_connects_anew_has_no_new_allowance_and_others_have_theirs(com
     heard = Counter()
     expected.add(STRANGER)
     for peer in (PEER, STRANGER, PEER, STRANGER):
-        link = Inbound(common, admit, lambda packet: None, lambda who, _: heard.update([who]), lambda _: None)
+        link = Inbound(
+            common,
+            admit,
+            lambda packet: None,
+            lambda who, _: heard.update([who]),
+            lambda _: None,
+            lambda _: None,
+        )
         link.connection_made(Recorder(peer))
         for _ in range(100):
             receive(link, encode_gossip(b"hello", SIZE))

@@ -95,6 +95,7 @@ async def dial(world):
             tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             policy=world,
             on_up=lambda link: None,
+            on_gossip=lambda *_: None,
             on_over=over,
             on_forbidden=lambda peer, address: world.told_forbidden.append((peer, address)),
             rng=random.Random(1),

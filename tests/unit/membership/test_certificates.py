@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerd.membership import certificates
@@ -315,6 +315,7 @@ def three_kinds(lab):
     return [der(certificate) for certificate in (lab.link(1), lab.delegate(1)[1], lab.operator())]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_no_bytes_crash_the_readers(lab, three_kinds, data):
     encoded = bytearray(data.draw(st.sampled_from(three_kinds)))
@@ -327,6 +328,7 @@ def test_no_bytes_crash_the_readers(lab, three_kinds, data):
         is_issued_by(certificate, lab.ca)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_other_bytes_are_no_certificate(data):
     assert load_der(data) is None

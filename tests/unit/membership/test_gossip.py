@@ -309,6 +309,17 @@ def test_agreement_ends_all_suspicion(lab, make_net):
     assert (state.fruitless, state.differed, dict(state.refused)) == (0, (b"", b""), {})
 
 
+def test_a_new_link_begins_anew(lab, make_net):
+    """What was said on the one before may be lost."""
+    net = make_net([lab.certificate(0)], [])
+    me, other = net.peers
+    summary = encode_summary(bytes(16), net.wall)
+    answered = [bool(net.receive(other, me, summary).tells) for _ in range(3)]
+    assert answered == [True, False, False]
+    net.gossips[me].link_up(other, net.now, net.wall)
+    assert net.receive(other, me, summary).tells
+
+
 def test_what_is_remembered_of_a_neighbour_is_bounded(lab, make_net):
     net = make_net([lab.certificate(0)], [])
     me, other = net.peers

@@ -29,6 +29,7 @@ def state_of(net):
     return {peer: (roster.summary(), len(roster)) for peer, roster in net.rosters.items()}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_change_anything(lab, make_net, data):
     net = make_net(peers=2)
@@ -42,7 +43,7 @@ def test_no_bytes_change_anything(lab, make_net, data):
 keys_ = st.one_of(st.binary(max_size=20), st.binary(min_size=17, max_size=17))
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_well_formed_nonsense_changes_nothing(lab, make_net, data):
     known = st.builds(gossip_pb2.Known, key=keys_, version=st.integers(0, 2**64 - 1))

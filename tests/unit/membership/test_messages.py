@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerd.membership.messages import (
@@ -28,6 +28,7 @@ KNOWN = st.dictionaries(KEYS, st.integers(0, 2**64 - 1), max_size=120).map(
 CELLS = st.integers(128, 1000)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=16, max_size=16), st.floats(0, 2**52 / 1000))
 def test_a_summary_comes_back(digest, wall):
     summary = decode(encode_summary(digest, wall))
@@ -40,6 +41,7 @@ def test_a_clock_before_1970_says_nothing_that_is_no_number():
     assert decode(encode_summary(bytes(16), -5.0)) == Summary(bytes(16), 0.0)
 
 
+@settings(deadline=None)
 @given(KNOWN, CELLS)
 def test_digests_cover_everything_without_a_gap(known, cell):
     cells = encode_digests(known, cell)
@@ -52,6 +54,7 @@ def test_digests_cover_everything_without_a_gap(known, cell):
     assert [entry for digest in digests for entry in digest.known] == known
 
 
+@settings(deadline=None)
 @given(st.lists(KEYS, max_size=120), CELLS)
 def test_wishes_come_back(keys, cell):
     cells = encode_wanted(keys, cell)
@@ -64,6 +67,7 @@ def some(lab):
     return [lab.descriptor(number) for number in range(12)] + [lab.certificate(number) for number in range(3)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 14), max_size=40), st.integers(300, 3000), st.integers(0, 6))
 def test_records_come_back_as_many_as_fit(some, chosen, cell, limit):
     records = [some[number] for number in chosen]
@@ -79,6 +83,7 @@ def test_records_come_back_as_many_as_fit(some, chosen, cell, limit):
         assert len(earlier) + len(decode(later).encoded[0]) > cell - 6
 
 
+@settings(deadline=None)
 @given(st.integers(128, 70_000), st.integers(-3, 3))
 def test_what_just_fits(cell, more):
     record = bytes(cell - 7 - (cell > 135) + more)
@@ -125,6 +130,7 @@ def test_what_is():
     assert decode(message(records={})) == Records(())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_crash(data):
     decode(data)

@@ -5,7 +5,7 @@ import datetime
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerd.errors import InvalidInputError
@@ -79,11 +79,13 @@ def test_a_certificate_of_the_ca_beats_any_of_a_delegate(lab):
     assert peek(later)[1] < peek(earlier)[1]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_crash_the_reader(data):
     assert peek(data) is None or len(data) > 40
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(Kind)), st.binary(max_size=600))
 def test_nor_do_well_formed_envelopes_of_nonsense(kind, data):
     field = kind.name.lower()
@@ -98,6 +100,7 @@ def test_nor_do_well_formed_envelopes_of_nonsense(kind, data):
     peek(record.SerializeToString(deterministic=True))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(Kind)), st.data())
 def test_mutations_crash_nothing(one_of_each, kind, data):
     encoded = bytearray(one_of_each[kind])
@@ -193,11 +196,13 @@ def test_every_field_of_a_spec_is_in_the_message():
 # -- lists of records ----------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=400)))
 def test_a_list_comes_back(records):
     assert split_records(join_records(records)) == (records, True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=200), min_size=1), st.data())
 def test_of_a_file_that_is_broken_off_the_beginning_is_read(records, data):
     whole = join_records(records)
@@ -207,6 +212,7 @@ def test_of_a_file_that_is_broken_off_the_beginning_is_read(records, data):
     assert complete == (join_records(found) == whole[:length])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_no_bytes_crash_the_list(data):
     found, complete = split_records(data)
@@ -219,6 +225,7 @@ def test_a_list_is_the_message(one_of_each):
     assert [record.SerializeToString(deterministic=True) for record in message.records] == records
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64 - 1))
 def test_numbers_as_protobuf_writes_them(number):
     encoded = gossip_pb2.Known(version=number).SerializeToString()

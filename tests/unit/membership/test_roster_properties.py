@@ -92,6 +92,7 @@ def some_records(lab):
     return [record.encoded for record in roster.records()]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_change_anything(lab, data):
     roster = lab.fill(lab.roster(), lab.certificate(0))
@@ -102,7 +103,7 @@ def test_no_bytes_change_anything(lab, data):
     assert roster.verifier.signatures == 1
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_nothing_that_was_tampered_with_is_taken_in(lab, world, settled, data):
     """Any change of a byte: either the record is refused, or it says of itself that it is no news."""
@@ -117,7 +118,7 @@ def test_nothing_that_was_tampered_with_is_taken_in(lab, world, settled, data):
     assert lab.everything(roster) == before
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_nor_by_who_knows_nothing_yet(lab, some_records, data):
     encoded = bytearray(data.draw(st.sampled_from(some_records)))

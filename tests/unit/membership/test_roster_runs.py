@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerd.membership import certificates
@@ -74,6 +74,7 @@ def test_a_revoked_operator_has_announced_nothing(lab, roster):
     assert lab.reason(roster.offer(lab.run(3, operator_cert=lab.operator()), lab.wall)) is REVOKED
 
 
+@settings(deadline=None)
 @given(st.permutations(range(12)))
 def test_the_newest_runs_are_kept_in_whatever_order_they_come(lab, twelve_runs, order):
     roster = lab.roster()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import hashlib
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerd.membership.records import Kind, Record, key_of
@@ -18,6 +18,7 @@ def record(kind, number, version):
     return Record(kind, key_of(kind, number.to_bytes(16, "big")), version, b"", None)
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_like_a_sorted_dictionary(steps):
     shelf, model, came = Shelf(), {}, []
@@ -54,6 +55,7 @@ def test_the_summary_is_of_all_keys_and_versions():
     assert shelf.summary() == hashlib.sha256(said).digest()[:16]
 
 
+@settings(deadline=None)
 @given(STEPS, st.randoms(use_true_random=False))
 def test_the_summary_tells_whether_two_know_the_same(steps, order):
     shelf, other = Shelf(), Shelf()

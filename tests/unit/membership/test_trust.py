@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerd.membership import certificates
@@ -82,6 +82,7 @@ def test_one_that_came_after_is_not_retired(lab, cas):
     assert trust.authorities == (cas[1][1], cas[2][1])
 
 
+@settings(deadline=None)
 @given(st.permutations(range(4)))
 def test_the_order_of_arrival_does_not_matter(lab, cas, order):
     notices = [
@@ -103,6 +104,7 @@ def test_one_that_is_retired_is_gone(lab, cas):
     assert trust.authorities == (cas[1][1],)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80), st.binary(max_size=80))
 def test_no_signature_crashes(lab, signature, data):
     assert not has_signed(lab.ca, signature, data)

@@ -41,7 +41,8 @@ def test_the_daemons_own_checkpoint_is_read(tmp_path: Path) -> None:
     from peerd.types import RunSpec
 
     vector = np.arange(7, dtype=np.float32)
-    Checkpoint(tmp_path / "run").save(RunSpec(run_id=RUN, task="digits-cnn"), 3, vector)
+    spec = RunSpec(run_id=RUN, task="digits-cnn")
+    Checkpoint(tmp_path / "run").save(spec, 3, vector, shard=0, shards=1, announced=False, finished=False)
     read = read_model(tmp_path / "run", RUN, 3)
     assert read is not None
     assert read.tobytes() == vector.tobytes()

@@ -136,3 +136,38 @@ def test_a_signal_tears_all_down(
 def test_it_is_quiet_about_the_developers_own_testbed(peerctl: Any, temporary: Path, home: Path) -> None:
     peerctl.json(*ARGUMENTS)
     assert [path.name for path in home.iterdir()] == ["tmp"]  # neither contexts nor a remembered testbed
+
+
+CHURN = ("demo", "--churn", "--peers", "7", "--rounds", "12")
+
+
+def test_with_churn_peers_come_and_go_on_the_screen(
+    peerctl: Any, standin: Any, temporary: Path, left_running: Left
+) -> None:
+    standin(**{"": {"pace": 0.8}})
+    result = peerctl(*CHURN)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[1] == "5 of 5 peers see all others"
+    assert lines[2] == "5 peers train digits-cnn for 12 rounds, frank and grace are to join them"
+    for words in (
+        "  > frank joins: its daemon starts, in round 2", "  > grace is there, in round",
+        "  > bob leaves politely: it drains first, in round 4", "  > bob has left, in round",
+        "  > carol crashes (kill -9), in round 5", "    alice: carol is dead", "round 12/12",
+        "Accuracy per round", "What the mixnet did", "bob and carol went: what they did is in no figure",
+    ):  # fmt: skip
+        assert words in result.stdout, words
+    assert left_running() == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_with_churn_json_has_what_happened(peerctl: Any, standin: Any, left_running: Left) -> None:
+    standin(**{"": {"pace": 0.8}})
+    made = peerctl.json(*CHURN)
+    assert (made["peers"], made["rounds"]) == (5, 12)
+    assert [detail["name"] for detail in made["peers_detail"]] == ["alice", "dora", "erin", "frank", "grace"]
+    began = [
+        (one["what"], one["peer"]) for one in made["churn"] if one["what"] in ("joins", "drains", "killed")
+    ]
+    assert began == [("joins", "frank"), ("joins", "grace"), ("drains", "bob"), ("killed", "carol")]
+    assert left_running() == []

@@ -85,7 +85,7 @@ def test_the_grace_of_an_epoch_follows_it() -> None:
 
 def test_late_peers_are_no_mix_nodes_at_the_start() -> None:
     assert Plan.make(6, hops=2, late=("erin", "frank")).late == ("erin", "frank")
-    with pytest.raises(InvalidInputError, match="hops: 3 mix nodes .* at least 5 peers, not 4"):
+    with pytest.raises(InvalidInputError, match=r"hops: 3 mix nodes .* at least 5 peers, not 4"):
         Plan.make(6, hops=3, late=("erin", "frank"))
     with pytest.raises(InvalidInputError, match="late: zoe is none of the 6 peers"):
         Plan.make(6, late=("zoe",))

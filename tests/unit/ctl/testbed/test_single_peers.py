@@ -153,9 +153,7 @@ async def test_what_a_killed_daemon_has_started_is_ended_at_last(
     assert left_running() == []
 
 
-async def test_freeze_and_thaw_and_down_while_frozen(
-    standin: Any, folder: Path, left_running: Left
-) -> None:
+async def test_freeze_and_thaw_and_down_while_frozen(standin: Any, folder: Path, left_running: Left) -> None:
     standin(bob={"child": 1})
     testbed = await bring_up(folder, standin.plan(), SECONDS, quiet)
     try:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from ctl.contexts import Contexts
-from ctl.notices import Signer
 from ctl.testbed import PeerExitedError, Testbed, bring_up
 from ctl.testbed.plan import ReservedPorts
 from ctl.testbed.processes import Process
