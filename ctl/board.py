@@ -68,8 +68,12 @@ class Board:
         if not statuses or len(statuses) < len(self.runs):
             return
         rounds = statuses[0].spec.rounds
-        reached = [max((result.round for result in evaluated(status)), default=0) for status in statuses]
-        closed = max(min(reached), max(reached) - BEHIND)
+        reached = [
+            max((result.round for result in evaluated(status)), default=0)
+            for status in statuses
+            if not _is_new(status)
+        ]
+        closed = max(min(reached), max(reached) - BEHIND) if reached else 0
         while self._told_round < closed:
             self._told_round += 1
             results = results_of(statuses, self._told_round)
@@ -102,6 +106,12 @@ class Board:
             f"{last.accuracy_local:.3f}" if last and not last.listened else "",
             *mixing,
         )
+
+
+def _is_new(status: runs_pb2.RunStatus) -> bool:
+    """It joins late, and has closed no round yet."""
+    waits = status.stage in ("starting", "listening") and not status.contributes_from
+    return waits and not status.results
 
 
 def cover_of(packets: Mapping[str, int]) -> int:

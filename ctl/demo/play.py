@@ -28,7 +28,8 @@ from peerd.types import RunSpec
 T = TypeVar("T")
 CALL_SECONDS = 30.0
 CHECKPOINT_SECONDS = 30.0
-JOIN_SECONDS = 15.0
+JOIN_SECONDS = 5.0
+"""Who joins later than that listens first: the late ones are to do so."""
 PACED_TASK = "digits-cnn"
 """So small that a run is over before a daemon has started."""
 TRAIN_SECONDS = 2.5

@@ -331,6 +331,11 @@ class SimDaemon:
     # -- runs -----------------------------------------------------------------------
 
     @property
+    def runs(self) -> list[SimRun]:
+        """All that it has been in, the present one last."""
+        return self.participation.runs if self._running else []
+
+    @property
     def payload_bytes(self) -> int:
         return self.mixnet.delivery.payload_bytes
 

@@ -92,8 +92,9 @@ class SimRun:
         self.layout = Layout(training.parameters, fragment_values(payload_bytes))
         self.others = tuple(others)
         self.contributes_from = 0
+        self.updates: dict[int, Vector] = {}
         self.models: dict[int, Vector] = {}
-        """After which round."""
+        """Both by round."""
         self.state = ""
         """finished or stopped; empty while it goes on."""
         self.rounds: Rounds | None = None
@@ -256,7 +257,7 @@ class SimRun:
     def _trained(self, job: StartTraining) -> None:
         self._working = False
         noise = self._owner.noise(job.round, self._training.parameters)
-        update = (0.5 * job.vector + noise).astype(np.float32)
+        self.updates[job.round] = update = (0.5 * job.vector + noise).astype(np.float32)
         self._step(lambda rounds, now: rounds.trained(update, 0.1, 0.9, 10, now))
         self._work()
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from peerd.learning import Fragment, fragment_place
+from peerd.learning.fragment import Vector
 from peerd.types import DropReason, PeerId
 
 
@@ -52,7 +54,7 @@ class Ledger:
         self._sent = 0
         self._collections = 0
         self._delivered: set[tuple[PeerId, Place]] = set()
-        self._averaged: set[tuple[int, Place]] = set()
+        self._averaged: dict[int, dict[Place, Vector]] = {}
 
     def new_collection(self) -> int:
         self._collections += 1
@@ -93,13 +95,14 @@ class Ledger:
         place = self._places.get(payload)
         if place is None or (place.run, place.round, place.index) != (run, fragment.round, fragment.index):
             self.faults.append(f"collection {collection} averages {fragment}, sent as {place}")
-        elif (collection, place) in self._averaged:
+        elif place in self._averaged.setdefault(collection, {}):
             self.faults.append(f"collection {collection} averages twice: {place}")
         else:
-            self._averaged.add((collection, place))
+            self._averaged[collection][place] = fragment.values
 
-    def averaged(self, collection: int) -> list[Place]:
-        return [place for known, place in self._averaged if known == collection]
+    def averaged(self, collection: int) -> Mapping[Place, Vector]:
+        """All that a collection has taken in."""
+        return self._averaged.get(collection, {})
 
     def open(self, life: int) -> int:
         """Messages of a daemon of which nothing is known yet."""

@@ -255,7 +255,7 @@ class Network(Wires):
         self.at(self.now + wait + self.delay(), lambda: target.do(action))
 
     def carry_cell(self, link: Link, cell: bytes, take: Take, *, surely: bool) -> None:
-        """What cannot get through is sent again when it can, as TCP does, unless the link is gone by then."""
+        """What cannot get through is sent again when it can, as TCP does, if the link is there by then."""
         ends = (link.source.place, link.target.place)
         if self._is_cut(*ends):
             link.wait((cell, take))

@@ -1,6 +1,6 @@
-"""Random schedules of joins, leaves, crashes, returns, freezes, partitions, revocations, clocks and losses while
-a run goes on, on the virtual clock. After each: nothing was counted twice, nothing was lost without a word,
-and those who are left agree and have come to the end.
+"""Random schedules of joins, leaves, crashes, returns, freezes, partitions, revocations, clocks and losses
+while a run goes on, on the virtual clock. After each: nothing was counted twice, nothing was lost without a
+word, and those who are left agree and have come to the end.
 
 A failing seed prints its schedule. To see it again:
 
@@ -13,12 +13,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from peerd.config import DeliveryConfig, LinkConfig, MembershipConfig, MixingConfig
 from peerd.sim import Network, Settings, SimDaemon, Training
 from peerd.sphinx import Epochs, Geometry
-from peerd.types import PeerId, RunSpec
+from peerd.types import DropReason, PeerId, RunSpec
 
 RUN = f"{7:016x}" + 16 * "0"
 OTHER_RUN = f"{8:016x}" + 16 * "0"
@@ -32,7 +33,7 @@ QUIET_SECONDS = 45.0
 NOTICED_SECONDS = 5.0
 AGREED_SECONDS = 10.0
 """Mix keys may just have changed."""
-DELIVERY = DeliveryConfig(initial_timeout_seconds=1.0, min_timeout_seconds=0.5, max_timeout_seconds=6.0)
+DELIVERY = {"initial_timeout_seconds": 1.0, "min_timeout_seconds": 0.5, "max_timeout_seconds": 6.0}
 MEMBERSHIP = MembershipConfig(dead_after_seconds=3.0, flap_half_life_seconds=10.0)
 LINK = LinkConfig(dead_after_seconds=2.5, keepalive_seconds=0.5, connect_timeout_seconds=2.0)
 REPLAYED = 200
@@ -44,27 +45,29 @@ class Play:
     def __init__(self, seed: int) -> None:
         self.rng = rng = random.Random(seed)
         self.log: list[str] = [f"seed {seed}"]
-        self.hops = rng.choice([1, 1, 2])
-        peers = rng.randint(self.hops + 4, 8)
+        self.hops = rng.choice([1, 1, 1, 2])
+        peers = rng.randint(self.hops + 4, 7)
         epochs = rng.choice([Epochs(12.0, 4.0), Epochs(600.0, 30.0)])
         stale = rng.choice(["drop", "drop", "use"])
         settings = Settings(
             mixing=MixingConfig(
                 hops=self.hops, mean_delay_seconds=0.02, loop_rate_per_second=0.0, drop_rate_per_second=0.0
             ),
-            delivery=DELIVERY,
+            delivery=DeliveryConfig(max_attempts=rng.choice([3, 10]), **DELIVERY),
             membership=MEMBERSHIP,
             link=LINK,
             geometry=Geometry(max_hops=2, body_bytes=1024),
             epochs=epochs,
-            training=Training(parameters=rng.choice([90, 200]), seconds=rng.choice([(0.5, 1.5), (1.5, 4.0)])),
+            training=Training(
+                parameters=rng.choice([90, 90, 200]), seconds=rng.choice([(0.5, 1.5), (1.5, 4.0)])
+            ),
         )
         loss = rng.choice([0.0, 0.0, 0.01, 0.03])
         self.net = Network(peers, seed, settings, loss=loss, skew_seconds=rng.choice([0.0, 0.5, 1.5]))
         self.spec = RunSpec(
             run_id=RUN,
             task="digits-cnn",
-            rounds=rng.randint(4, 7),
+            rounds=rng.randint(3, 6),
             grace_seconds=2.0,
             round_timeout_seconds=20.0,
             stale=stale,
@@ -286,6 +289,24 @@ def check_memory(play: Play) -> None:
             assert len(run.rounds._collected.rounds) <= 4
 
 
+def check_models(play: Play) -> None:
+    """Each is the mean of exactly those fragments that the recipient has taken in for its round."""
+    for daemon in play.net.lives:
+        if play.spec.stale == "use" or daemon.dropped_counts[DropReason.ROUND_AHEAD]:
+            continue  # those of other rounds are in it, or some of this round were thrown away
+        for run in daemon.runs:
+            taken = play.net.ledger.averaged(run.collection)
+            for number, model in run.models.items():
+                result = next(r for r in run.rounds.status.results if r.round == number)
+                own = [] if result.listened else [run.updates[number]]
+                for index in range(run.layout.fragments):
+                    where = run.layout.slice(index)
+                    parts = [taken[place] for place in taken if (place.round, place.index) == (number, index)]
+                    parts += [update[where] for update in own]
+                    if parts:
+                        np.testing.assert_allclose(model[where], np.mean(parts, axis=0), atol=1e-5)
+
+
 def check_fragments(play: Play) -> None:
     ledger = play.net.ledger
     assert ledger.faults == []
@@ -311,6 +332,7 @@ def check(seed: int) -> None:
         assert play.ended(), "somebody waits for ever"
         net.run(QUIET_SECONDS)
         check_fragments(play)
+        check_models(play)
         check_agreement(play)
         check_memory(play)
         replay(play)

@@ -56,16 +56,11 @@ class Learner:
         self.told: list[tuple[float, int]] = [(net.now, 0 if listening else start_round)]
         self.together: set[int] = set()
         course[index] = self
+        model = np.zeros(PARAMETERS, np.float32) if initial is None else initial
         self.rounds = Rounds(
-            spec,
-            self.layout,
-            np.zeros(PARAMETERS, np.float32) if initial is None else initial,
-            self.others(),
-            net.now,
-            net.rng,
-            start_round=start_round,
-            listening=listening,
-        )
+            spec, self.layout, model, self.others(), net.now, net.rng,
+            start_round=start_round, listening=listening, members=len(net.ids) - 1,
+        )  # fmt: skip
         self.peer.on_received = self.received
         net.at(net.now, self.begin)
 
@@ -108,10 +103,7 @@ class Learner:
 
     def others(self):
         known = self.net.now - GOSSIP_SECONDS
-        latest = [
-            [number for when, number in learner.told if when <= known or not when] for learner in self.seen()
-        ]
-        return [numbers[-1] for numbers in latest]
+        return [[n for when, n in other.told if when <= known or not when][-1] for other in self.seen()]
 
     def received(self, payload):
         fragment = decode_payload(payload)
@@ -263,9 +255,9 @@ def test_a_death_in_the_middle_is_not_waited_for(network, seed):
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 5.0])
 def test_a_late_joiner_listens_for_a_round_and_contributes_from_the_next(network, seed, seconds):
-    """In time, if the others' training takes longer than it takes to tell them; else after they hear of it."""
+    """In time, if the others train for longer than it takes to tell them; else when they hear of it."""
     net = network(7, seed=20 + seed, mixing=COVER, loss=0.01)
-    course = enrol(net, 6, rounds=12, seconds=seconds)
+    course = enrol(net, 6, rounds=9, seconds=seconds)
     early = list(course.values())
     net.run(600.0, until=lambda: min(len(learner.models) for learner in early) == 3)
     net.run(net.rng.random() * 3)
@@ -275,23 +267,22 @@ def test_a_late_joiner_listens_for_a_round_and_contributes_from_the_next(network
     assert first.listened and first.cohort == 6 and first.closed_by == "complete"
     np.testing.assert_array_equal(late.models[first.round], early[0].models[first.round])
     contributed = [result.round for result in rest if not result.listened]
-    assert contributed[-1] == 12
+    assert contributed[-1] == 9
     if seconds:
-        assert contributed == list(range(first.round + 1, 13))
-    for number in contributed if seconds else [12]:
+        assert contributed == list(range(first.round + 1, 10))
+    for number in contributed if seconds else [9]:
         assert_same_model(course.values(), number)
         np.testing.assert_allclose(late.models[number], mean(course.values(), number), atol=1e-6)
     for learner in early:
-        assert numbers(learner) == list(range(1, 13))
+        assert numbers(learner) == list(range(1, 10))
         assert {result.closed_by for result in learner.results} == {"complete"}
-        assert learner.results[-1].cohort == 7
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("away", [2, 6])
+@pytest.mark.parametrize("away", [2, 5])
 def test_who_returns_from_its_checkpoint_jumps_to_where_the_others_are(network, seed, away):
     net = network(6, seed=30 + seed, mixing=COVER, loss=0.01, dead_after=1.0)
-    course = enrol(net, 6, rounds=14, seconds=1.0)
+    course = enrol(net, 6, rounds=10, seconds=1.0)
     mortal, *others = course.values()
     net.run(600.0, until=lambda: len(mortal.models) == 2)
     net.run(net.rng.random() * 1.5)
@@ -303,11 +294,11 @@ def test_who_returns_from_its_checkpoint_jumps_to_where_the_others_are(network, 
     first, *rest = back.results
     assert first.round >= 2 + away and first.listened
     np.testing.assert_array_equal(back.models[first.round], others[0].models[first.round])
-    assert [result.round for result in rest] == list(range(first.round + 1, 15))
+    assert [result.round for result in rest] == list(range(first.round + 1, 11))
     assert [result.cohort for result in rest] == [6] * len(rest)
-    assert_same_model(course.values(), 14)
+    assert_same_model(course.values(), 10)
     for learner in others:
-        assert numbers(learner) == list(range(1, 15))
+        assert numbers(learner) == list(range(1, 11))
         assert all(result.closed_by in ("complete", "grace") for result in learner.results)
 
 
@@ -331,8 +322,7 @@ def test_after_a_power_cut_all_go_on_from_their_checkpoints(network):
 
 @pytest.mark.parametrize("behind", [1, 3, 4, 5, 6])
 def test_two_halves_merge(network, behind):
-    """In the round of those ahead if they are enough, else those behind come up to them. From then on all have
-    one model."""
+    """In the round of those ahead if they are enough, else those behind come up to them; to one model."""
     net = network(7, seed=50 + behind, mixing=DIRECT, dead_after=1.0)
     course = enrol(net, 7, rounds=24, grace_seconds=4.0, round_timeout_seconds=60.0)
     slow, fast = range(behind), range(behind, 7)

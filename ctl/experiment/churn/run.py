@@ -23,7 +23,8 @@ from peerd.types import RunSpec
 TASK = "digits-cnn"
 UNDRAWN = "0" * 32
 ROUND_TIMEOUT = 60.0
-JOIN_SECONDS = 15.0
+JOIN_SECONDS = 5.0
+"""Who joins later than that listens first: the late ones are to do so."""
 
 
 @dataclass(frozen=True, slots=True)

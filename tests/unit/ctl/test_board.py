@@ -61,6 +61,15 @@ def test_a_peer_that_is_far_behind_does_not_hold_up_the_lines() -> None:
     assert [line.partition(":")[0] for line in lines] == ["round 1/3"]
 
 
+def test_one_that_has_just_joined_does_not_hold_up_the_lines() -> None:
+    board = Board(["a"])
+    board.update_run("b", status(stage="listening", round=1))
+    (line,) = board.update_run("a", status(result(1, 0.5)))
+    assert line.startswith("round 1/3: accuracy 0.500,")
+    board.update_run("b", status(result(1, 0.5, measured=False), stage="evaluating"))
+    assert board.update_run("a", status(result(1, 0.5), result(2, 0.6))) == []
+
+
 def test_who_comes_late_is_told_of_and_does_not_spoil_the_means() -> None:
     board = Board(["a"])
     assert board.update_run("b", status(stage="listening", round=2)) == ["b: listens in round 2"]

@@ -351,6 +351,13 @@ def play(seed: int, stale: str) -> None:
 
 
 @pytest.mark.parametrize("stale", ["drop", "use"])
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_after_trouble_all_end_with_one_model(seed: int, stale: str) -> None:
+    play(seed, stale)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("stale", ["drop", "use"])
+@pytest.mark.parametrize("seed", range(12, 300))
+def test_after_much_trouble_all_end_with_one_model(seed: int, stale: str) -> None:
     play(seed, stale)
