@@ -141,6 +141,7 @@ class Report:
             replay_tags=sum(len(key.replay) for key in keys),
             replay_bytes=sum(key.replay.memory_bytes for key in keys),
             replay_false_positive_rate=max(key.replay.false_positive_rate for key in keys),
+            replay_expected_false_positives=sum(key.replay.expected_false_positives for key in keys),
         )
 
     def _traffic(self) -> TrafficStatus:
@@ -163,7 +164,7 @@ class Report:
 
     def peers(self) -> list[PeerStatus]:
         """For `peerctl peers`: every other enrolled peer."""
-        now = monotonic()
+        now, loops = monotonic(), self._mixnet.delivery.loops
         rows = []
         for peer in self._view.peers():
             descriptor = self._view.descriptor(peer)
@@ -183,7 +184,8 @@ class Report:
                     link_rtt_seconds=link.rtt_seconds or 0.0,
                     queue_depth=link.queue_depth,
                     epoch=descriptor.mix_keys[0][0] if descriptor.mix_keys else 0,
-                    loop_quality=self._mixnet.delivery.loops.quality(peer),
+                    loop_quality=loops.quality(peer),
+                    loop_excess_seconds=loops.excess(peer),
                 )
             )
         return rows

@@ -87,6 +87,8 @@ class EpochStatus(msgspec.Struct, frozen=True, kw_only=True):
     replay_tags: int
     replay_bytes: int
     replay_false_positive_rate: float
+    replay_expected_false_positives: float
+    """Fresh packets refused as replays so far, by these keys: on average, at most."""
 
 
 class MixingMeasured(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +115,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     queue_depth: int
     epoch: int
     loop_quality: float | None
+    loop_excess_seconds: float | None
 
 
 class RoundResult(msgspec.Struct, frozen=True, kw_only=True):

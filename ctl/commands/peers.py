@@ -17,8 +17,8 @@ from peerd.pb import peers_pb2
 
 Peers = list[peers_pb2.Peer]
 COLUMNS = ("Peer", "State", "Since#", "Address", "Outbound", "Inbound", "Link RTT#", "Queue#", "Epoch#",
-           "Loops#")  # fmt: skip
-SPARE = ("Since#", "Queue#", "Inbound", "Epoch#", "Link RTT#")
+           "Loops#", "Loop excess#")  # fmt: skip
+SPARE = ("Loop excess#", "Since#", "Queue#", "Inbound", "Epoch#", "Link RTT#")
 
 
 @click.command(cls=Command)
@@ -27,7 +27,10 @@ def peers(settings: Settings) -> int:
     """The other peers and the links to them, as this one sees them.
 
     "Epoch" is that of the newest mix key that a peer has announced; all of one network should agree.
-    "Loops" is the share of this peer's loop cover through that mix node that came home lately.
+    "Loops" is the share of this peer's loop cover through that mix node that came home lately. "Loop
+    excess" is how much longer these took than the delays chosen for them, on average: all that links, queues
+    and the mix nodes on the way add. A mix node that holds packets back stands out. A narrow terminal leaves
+    columns out; -o json has all.
 
     \b
     Examples:
@@ -64,4 +67,5 @@ def _rows(peers: Peers) -> Iterator[tuple[object, ...]]:
             peer.queue_depth,
             peer.epoch or "",
             f"{100 * peer.loop_quality:.0f} %" if peer.HasField("loop_quality") else "",
+            seconds(peer.loop_excess_seconds) if peer.HasField("loop_excess_seconds") else "",
         )
