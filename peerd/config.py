@@ -63,11 +63,13 @@ class MixingConfig(_Slice, frozen=True, kw_only=True):
     """Drop cover to random peers, Poisson; answered by a SURB like any message."""
     cover_budget_bytes_per_second: Annotated[float, Meta(ge=0.0, le=1e12)] = 0.0
     """Most bytes of own cover, on the way to its first hop; 0: no limit. Above it the three rates are
-    lowered together, whether there is traffic or not: cover that gave way to traffic would tell of it."""
+    lowered together, whether there is traffic or not: cover that gave way to traffic would tell of it.
+    Not under it: the dummies of `outbox` and `threshold`, whose number the strategy's own parameters give."""
     loop_alarm_loss: Fraction = 0.5
     """Share of the latest loops that must be lost for the blending-attack alarm."""
-    threshold_size: Annotated[int, Meta(ge=2, le=10_000)] = 8
-    """threshold: packets of a batch."""
+    threshold_size: Annotated[int, Meta(ge=2, le=256)] = 8
+    """threshold: packets of a batch. A batch out of patience is filled up within one turn of the event loop,
+    a dummy takes some 170 us to wrap, and links and control calls wait meanwhile: 43 ms for the largest."""
     threshold_patience_seconds: Annotated[float, Meta(ge=0.0, le=3_600.0)] = 1.0
     """threshold: a batch that is not full so long after its first packet is filled up with dummies.
     0: it waits for ever."""
@@ -95,8 +97,14 @@ class MixingConfig(_Slice, frozen=True, kw_only=True):
 
     @property
     def sender_delay_seconds(self) -> float:
-        """Mean of the delays that a sender draws; 0 where mix nodes choose them themselves."""
-        return self.mean_delay_seconds if self.strategy == "exponential" and not self.direct else 0.0
+        """Mean of the delays that a sender draws for each hop. Also where its own strategy is another one:
+        other mix nodes may be stop-and-go mixes, and a packet that asks for no delay is not mixed there."""
+        return 0.0 if self.direct else self.mean_delay_seconds
+
+    @property
+    def delays_kept(self) -> bool:
+        """Whether mix nodes that mix as this peer does keep a packet for the time that its sender drew."""
+        return self.strategy == "exponential" and not self.direct
 
 
 class DeliveryConfig(_Slice, frozen=True, kw_only=True):
@@ -130,8 +138,9 @@ class LinkConfig(_Slice, frozen=True, kw_only=True):
 class RelayConfig(_Slice, frozen=True, kw_only=True):
     inbox_limit: Annotated[int, Meta(ge=16, le=1_000_000)] = 2048
     """Packets received but not yet unwrapped; more are dropped and counted."""
-    replay_capacity: Annotated[int, Meta(ge=1_000, le=1_000_000_000)] = 16_000_000
-    """Replay tags remembered for one mix key; when full, packets are refused (fail closed)."""
+    replay_capacity: Annotated[int, Meta(ge=1_000, le=1_000_000_000)] = 64_000_000
+    """Replay tags remembered for one mix key; when full, packets are refused (fail closed). More than a core
+    relays (10,000 packets a second) while a key of an hour is accepted; memory is taken as it is used."""
 
 
 class ControlConfig(_Slice, frozen=True, kw_only=True):

@@ -1,10 +1,10 @@
 """Leaving politely: nobody sends anything new here, what is here goes on, and only then the daemon ends.
 
-    announcing   the descriptor says `leaving`: no new packets through this peer or for it
-    draining     own messages are acknowledged or given up; packets of others that are held are relayed; answers
-                 that others wait for pass; all as before, only less and less
-    drained      nothing has come for as long as packets of others may still be on their way
-    timeout      not within the time that the operator gave
+announcing   the descriptor says `leaving`: no new packets through this peer or for it
+draining     own messages are acknowledged or given up; packets of others that are held are relayed; answers
+             that others wait for pass; all as before, only less and less
+drained      nothing has come for as long as packets of others may still be on their way
+timeout      not within the time that the operator gave
 """
 
 from __future__ import annotations

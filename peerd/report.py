@@ -141,6 +141,7 @@ class Report:
             replay_tags=sum(len(key.replay) for key in keys),
             replay_bytes=sum(key.replay.memory_bytes for key in keys),
             replay_false_positive_rate=max(key.replay.false_positive_rate for key in keys),
+            replay_expected_false_positives=sum(key.replay.expected_false_positives for key in keys),
         )
 
     def _traffic(self) -> TrafficStatus:
@@ -164,6 +165,8 @@ class Report:
     def peers(self) -> list[PeerStatus]:
         """For `peerctl peers`: every other member, and who was revoked since the start."""
         now = monotonic()
+        """For `peerctl peers`: every other enrolled peer."""
+        now, loops = monotonic(), self._mixnet.delivery.loops
         rows = []
         for peer in self._view.peers():
             descriptor = self._view.descriptor(peer)
@@ -188,6 +191,7 @@ class Report:
                     damped=self._view.damped(peer),
                     run_id="" if descriptor is None else descriptor.run.hex(),
                     contributes_from=0 if descriptor is None else descriptor.contributes_from,
+                    loop_excess_seconds=loops.excess(peer),
                 )
             )
         return rows

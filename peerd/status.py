@@ -110,6 +110,8 @@ class EpochStatus(msgspec.Struct, frozen=True, kw_only=True):
     replay_tags: int
     replay_bytes: int
     replay_false_positive_rate: float
+    replay_expected_false_positives: float
+    """Fresh packets refused as replays so far, by these keys: on average, at most."""
 
 
 class MixingMeasured(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +144,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     damped: bool = False
     run_id: str = ""
     contributes_from: int = 0
+    loop_excess_seconds: float | None = None
 
 
 class RoundResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,7 +48,8 @@ def show_mixing(settings: Settings) -> int:
     "Entropy of a departure" is how many bits hide which packet went in of the one that comes out, at
     this mix node. "Sender hidden" is an estimate over a whole path: who of the living peers sent a
     message that arrives, for somebody who watches every wire and is its recipient; it assumes that all
-    mix alike and that all send alike (see --send-rate).
+    mix alike and that all send alike (see --send-rate). "False replays" is how many fresh packets the
+    replay filters take for replays, on average: a share, and of all packets that the mix keys have seen.
 
     \b
     Examples:
@@ -88,10 +89,11 @@ def show_mixing(settings: Settings) -> int:
     "--cover-budget",
     "cover_budget_bytes_per_second",
     type=RATE,
-    help="Most bytes of cover a second; lowers all three rates; 0: no limit.",
+    help="Most bytes of cover a second; lowers all three rates, not the dummies of outbox and threshold; "
+    "0: no limit.",
 )
 @click.option("--loop-alarm", "loop_alarm_loss", type=SHARE, help="Loss of loops that raises the alarm.")
-@click.option("--threshold-size", type=COUNT, help="threshold: packets of a batch.")
+@click.option("--threshold-size", type=COUNT, help="threshold: packets of a batch, at most 256.")
 @click.option(
     "--threshold-patience",
     "threshold_patience_seconds",
@@ -230,6 +232,7 @@ def _measured(mixing: Mixing) -> dict[str, str]:
         "epoch": f"{epoch.epoch}, next in {seconds(epoch.ends_in_seconds)}",
         "mix keys accepted": ", ".join(map(str, sorted(epoch.accepted))),
         "replay tags": f"{count(epoch.replay_tags)} in {size(epoch.replay_bytes)}",
-        "false replays, at most": f"{epoch.replay_false_positive_rate:.0e}",
+        "false replays, at most": f"{epoch.replay_false_positive_rate:.0e} of packets, "
+        f"{epoch.replay_expected_false_positives:.3g} so far",
     }
     return rows

@@ -16,9 +16,20 @@ from ctl.text import seconds
 from peerd.pb import peers_pb2
 
 Peers = list[peers_pb2.Peer]
-COLUMNS = ("Peer", "State", "Since#", "Version#", "Epoch#", "Link RTT#", "Skew#", "Run", "Loops#", "Software",
+COLUMNS = ("Peer", "State", "Since#", "Version#", "Epoch#", "Link RTT#", "Skew#", "Run", "Loops#", "Excess#", "Software",
            "Address", "Outbound", "Inbound", "Queue#")  # fmt: skip
-SPARE = ("Queue#", "Inbound", "Outbound", "Software", "Address", "Skew#", "Loops#", "Epoch#", "Run")
+SPARE = (
+    "Excess#",
+    "Queue#",
+    "Inbound",
+    "Outbound",
+    "Software",
+    "Address",
+    "Skew#",
+    "Loops#",
+    "Epoch#",
+    "Run",
+)
 
 
 @click.command(cls=Command)
@@ -38,8 +49,9 @@ def peers(settings: Settings) -> int:
 
     "Version" is that of its descriptor, "Epoch" that of its newest mix key: all of one network should agree.
     "Skew" is how far its clock is ahead of this peer's. "Run": from which round on it contributes, or that it
-    listens. "Loops" is the share of this peer's loop cover through that mix node that came home lately. A
-    narrow terminal shows fewer columns; --output json has everything.
+    listens. "Loops" is the share of this peer's loop cover through that mix node that came home lately,
+    "Excess" how much longer those took than the delays chosen for them: a mix node that holds packets back
+    stands out. A narrow terminal shows fewer columns; --output json has everything.
 
     \b
     Examples:
@@ -79,6 +91,7 @@ def _rows(peers: Peers) -> Iterator[tuple[object, ...]]:
             skew(peer.clock_skew_seconds) if peer.HasField("clock_skew_seconds") else "",
             _run(peer),
             f"{100 * peer.loop_quality:.0f} %" if peer.HasField("loop_quality") else "",
+            seconds(peer.loop_excess_seconds) if peer.HasField("loop_excess_seconds") else "",
             peer.software,
             peer.address,
             peer.outbound,

@@ -127,7 +127,7 @@ class Cover:
         loop_id = self._rng.randbytes(MESSAGE_ID_BYTES)
         message = Message(loop_id, self._rng.randbytes(self._geometry.surb_bytes), b"")
         via = mix_nodes(path)
-        self._loops.made(loop_id, via, known_delay(path))
+        self._loops.made(loop_id, via, known_delay(path) if mixing.delays_kept else 0.0)
         body = self._codec.encode(message)
         packet = wrap(self._geometry, path, body, randbytes=self._rng.randbytes)
         delay = draw_exponential(self._rng, mean)

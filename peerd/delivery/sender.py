@@ -251,7 +251,7 @@ class Sender:
         ack_delay = draw_exponential(self._rng, mean)
         body = Message(message.message_id, surb.to_bytes(), message.payload, ack_delay)
         packet = wrap(self._geometry, there, self._codec.encode(body), randbytes=self._rng.randbytes)
-        known = known_delay(there) + ack_delay + known_delay(back)
+        known = known_delay(there) + ack_delay + known_delay(back) if self.mixing.delays_kept else 0.0
         attempt = _Attempt(message, keys, known, mix_nodes(there) | mix_nodes(back))
         message.attempts.append(attempt)
         self._surbs[keys.surb_id] = attempt

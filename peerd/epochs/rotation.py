@@ -5,13 +5,16 @@ DIR/replay/EPOCH.log    0600   the replay tags of one key
 
 A key and its tags live and die together, and neither outlives the kernel (`store.mixkeys`). What may never
 happen is that a key is used without the tags of what it has unwrapped: a key whose log is missing or broken
-at a start is thrown away and a fresh one made in its place, and when the disk refuses a tag, the log is
-removed, so that this key ends with this process.
+at a start is thrown away and a fresh one made in its place. Only a key with a whole log is in the file.
+
+When the disk refuses a tag, the log is whole no more, and this key has to end with this process. A disk
+like that may refuse the rest too, and each of three things is enough: the log is emptied, or removed, or the
+key is gone from the file. All are tried, at once and at each `update`. Where none works the key is given up
+on the spot, with packets for it, and a fresh one takes its place. Nothing of this ends the process.
 """
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,6 +47,9 @@ class Rotation:
         self._capacity = replay_capacity
         self._log = log
         self._logs: dict[int, ReplayLog] = {}
+        """Of the keys that may outlive this process."""
+        self._spoiled: dict[int, ReplayLog] = {}
+        """Logs that lack tags and still lie there."""
         self._unsaved = False
         self._about = self._described = NOTHING
         self.keyring = Keyring()
@@ -65,8 +71,8 @@ class Rotation:
         for epoch, private in privates.items():
             self._reload(epoch, private)
         for path in self._folder.glob(f"*{SUFFIX}"):
-            if path not in {self._path(key.epoch) for key in self.keyring}:
-                path.unlink(missing_ok=True)
+            if path not in {self._path(epoch) for epoch in self._logs}:
+                self._remove(path)
         # Wall time too: a peer whose mix keys were lost still announces a newer descriptor than before.
         self._version = max(before, version, int(wall))
         self.update(wall)
@@ -87,10 +93,9 @@ class Rotation:
         if gone or fresh or changed or self._unsaved:
             self._save()
         for epoch in gone:
-            try:
-                self._path(epoch).unlink(missing_ok=True)
-            except OSError as error:  # the key has gone: harmless, and the next start tries again
-                self._log.error("replay log of a past epoch not removed", error=str(error))
+            self._remove(self._path(epoch))
+        for epoch in list(self._spoiled):
+            self._discard(epoch)
         return changed
 
     def say(self, about: About, wall: float) -> bool:
@@ -106,8 +111,8 @@ class Rotation:
 
     @property
     def failing(self) -> bool:
-        """Whether the disk has refused the keys."""
-        return self._unsaved
+        """Whether the disk refuses keys, or the end of a log that lacks tags."""
+        return self._unsaved or bool(self._spoiled)
 
     def _renew(self, wall: float) -> bool:
         changed = self._describe(wall)
@@ -124,7 +129,8 @@ class Rotation:
         return self._epochs.begins(self._epochs.at(wall) + 1)
 
     def append(self, epoch: int, tags: list[bytes]) -> None:
-        """Make tags durable. Where the disk refuses, the key will not outlive this process."""
+        """Make tags durable. Where the disk refuses, the key will not outlive this process; where that
+        cannot be made sure of, it is in the keyring no more when this returns."""
         log = self._logs.get(epoch)
         if log is None:
             return
@@ -134,24 +140,27 @@ class Rotation:
             self._log.error(
                 "replay log not written; this epoch's mix key ends with this process", error=str(error)
             )
-            self._drop_log(epoch)
+            self._spoil(epoch)
 
     def close(self) -> None:
-        for log in self._logs.values():
-            log.close()
-        self._logs.clear()
+        for logs in (self._logs, self._spoiled):
+            for log in logs.values():
+                log.close()
+            logs.clear()
 
     def _reload(self, epoch: int, private: bytes) -> None:
-        path, key = self._path(epoch), MixKey.from_private(private)
-        replay = ReplayFilter(self._capacity)
+        """One that is thrown away here was not used: whatever becomes of its log, it lacks no tag."""
+        key, replay = MixKey.from_private(private), ReplayFilter(self._capacity)
         try:
-            log = ReplayLog.open(path, key.public)
-        except PeerdError as error:
+            log = ReplayLog.open(self._path(epoch), key.public)
+            try:
+                replay.load(log.tags())
+            except OSError:
+                log.close()
+                raise
+        except (PeerdError, OSError) as error:
             self._log.warning("a mix key without its replay tags is thrown away", reason=str(error))
-            path.unlink(missing_ok=True)
             return
-        for tag in log.tags():
-            replay.add(tag)
         self._logs[epoch] = log
         self.keyring.put(EpochKey(epoch, key, replay))
 
@@ -164,6 +173,9 @@ class Rotation:
             self._logs[epoch] = ReplayLog.create(path, key.public)
         except OSError as error:
             self._log.error("no replay log; the mix key ends with this process", error=str(error))
+            return
+        if epoch in self._spoiled:  # removed, and no more to be removed: another key's is in its place
+            self._spoiled.pop(epoch).close()
 
     def _destroy(self, epoch: int) -> None:
         """The file goes after the key has gone from `mixkeys.json`: never a key without its tags."""
@@ -172,11 +184,35 @@ class Rotation:
         if log is not None:
             log.close()
 
-    def _drop_log(self, epoch: int) -> None:
-        log = self._logs.pop(epoch)
-        with contextlib.suppress(OSError):
-            log.close()
-        self._path(epoch).unlink(missing_ok=True)
+    def _spoil(self, epoch: int) -> None:
+        """Tags are missing in the log: the key must not come back with it."""
+        self._spoiled[epoch] = self._logs.pop(epoch)
+        discarded, saved = self._discard(epoch), self._save()
+        if not (discarded or saved):
+            self._log.error("nor is its log removed, nor the mix key from its file: it is given up now")
+            self._give_up(epoch)
+
+    def _discard(self, epoch: int) -> bool:
+        """Whether a log that lacks tags is worth nothing any more; `update` tries again."""
+        done = self._spoiled[epoch].discard()
+        if done:
+            self._spoiled.pop(epoch).close()
+        return done
+
+    def _give_up(self, epoch: int) -> None:
+        """A fresh key in its place; `update` tells the others of it. One in its grace needs none."""
+        accepted = self.keyring.accepted
+        self.keyring.forget(epoch)
+        if epoch >= self.epoch:
+            self._make(epoch)
+        self.keyring.accept(accepted)
+
+    def _remove(self, path: Path) -> None:
+        """The log of no key. Harmless where it stays: the next start tries again."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._log.error("replay log of no key not removed", error=str(error))
 
     def _describe(self, wall: float) -> bool:
         keys = tuple((epoch, self.keyring[epoch].key.public) for epoch in (self.epoch, self.epoch + 1))
@@ -187,14 +223,16 @@ class Rotation:
         self._described = self._about
         return True
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
+        """The keys that have a whole log. Whether they are written; `update` tries again."""
         try:
-            self._file.save(self._version, {key.epoch: key.key.private for key in self.keyring})
+            self._file.save(self._version, {epoch: self.keyring[epoch].key.private for epoch in self._logs})
             self._unsaved = False
         except OSError as error:
             if not self._unsaved:
-                self._log.error("mix keys not written; they end with this process", error=str(error))
+                self._log.error("mix keys not written; fresh ones end with this process", error=str(error))
             self._unsaved = True
+        return not self._unsaved
 
     def _path(self, epoch: int) -> Path:
         return self._folder / f"{epoch}{SUFFIX}"

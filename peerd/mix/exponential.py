@@ -7,7 +7,9 @@ inside leaves next does not depend on when each came, since the distribution has
 A late wake-up releases all that is due, in the order of departure times: the delay is the sender's,
 and the mix node adds as little as it can.
 
-A packet without a delay leaves at once: it is not mixed, hides among no others and hides none.
+A packet without a delay leaves at once: it is not mixed, hides among no others and hides none. Nor does
+one that asks for far longer than the law of this network gives: with a few of those, which he knows, a
+member could fill the meter with company that is none.
 """
 
 from __future__ import annotations
@@ -19,14 +21,21 @@ from peerd.mix.entropy import PoolEntropy
 from peerd.mix.port import Departure, Queued
 from peerd.types import DropReason
 
+PLAUSIBLE_MEANS = 10.0
+"""An honest delay is longer than so many means once in 22,000 times."""
+
 
 class Exponential:
-    """A heap of (departure time, sequence, packet); push and release cost O(log n)."""
+    """A heap of (departure time, sequence, packet); push and release cost O(log n).
+
+    `mean`: of the delays that senders draw, in seconds; only the entropy meter asks.
+    """
 
     name = "exponential"
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, mean: float) -> None:
         self._limit = limit
+        self._longest = PLAUSIBLE_MEANS * mean
         self._heap: list[tuple[float, int, Queued]] = []
         self._entropy = PoolEntropy()
         self.entropy_bits = 0.0
@@ -44,10 +53,13 @@ class Exponential:
 
     def _hold(self, item: Queued, now: float) -> None:
         item.arrived = now
-        if item.delay > 0.0:
+        if self._is_mixed(item):
             self._entropy.arrive()
         self._sequence += 1
         heappush(self._heap, (now + item.delay, self._sequence, item))
+
+    def _is_mixed(self, item: Queued) -> bool:
+        return 0.0 < item.delay <= self._longest
 
     def due(self, now: float) -> list[Departure]:
         departures: list[Departure] = []
@@ -55,7 +67,7 @@ class Exponential:
         heap = self._heap
         while heap and heap[0][0] <= now:
             item = heappop(heap)[2]
-            mixed += item.delay > 0.0
+            mixed += self._is_mixed(item)
             departures.append(item)
         if departures:
             bits = self._entropy.leave(mixed) if mixed else 0.0

@@ -19,7 +19,7 @@ def make_strategy(config: MixingConfig, rng: random.Random, now: float) -> Strat
     """A fresh, empty strategy; `rng` must be a CSPRNG in production."""
     match config.strategy:
         case "exponential":
-            return Exponential(config.queue_limit)
+            return Exponential(config.queue_limit, config.mean_delay_seconds)
         case "outbox":
             return Outbox(
                 config.outbox_size,

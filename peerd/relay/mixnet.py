@@ -285,8 +285,8 @@ class Mixnet:
             self._mixed(self._strategy.name, self._strategy.entropy_bits, real)
 
     def _release_cover(self, now: float) -> None:
-        """The strategy's slot is now: this cover does not queue again."""
-        cover = self.delivery.dummy()
+        """The slot of the strategy is now: this cover does not queue again. Direct mode hides nothing: none."""
+        cover = None if self._mixing.direct else self.delivery.dummy()
         if cover is not None and self._routable(cover.first_hop):
             self._depart(Queued(cover.packet, cover.first_hop, cover.kind, 0.0, None), now)
 

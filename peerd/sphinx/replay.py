@@ -5,16 +5,19 @@ one before, so that a young or quiet peer does not pay for the capacity of a bus
 filter never forgets: no replay passes. It errs the other way, and a fresh packet is then dropped as
 a replay; all filters of the chain together do so with a probability of at most 1e-6.
 
-Memory: 4.0 bytes for each tag that the chain has room for (4.0 MB per million tags) at the default
-capacity of 16 million, 3.6 where one filter is enough, 4.2 at a thousand million. An empty filter
-takes 4.2 MB, a full one of 16 million tags 64 MB.
+Memory: 4.1 bytes for each tag that the chain has room for (4.1 MB per million tags) at the default
+capacity of 64 million, 3.6 where one filter is enough, 4.2 at a thousand million. An empty filter
+takes 4.3 MB, a full one of 64 million tags 260 MB; it has then refused some 50 fresh packets.
 
 The filters hash with Python's own keyed hash (SipHash, a fresh key for each process). Senders know
 their packets' tags; without the key they cannot choose tags that fill the filter sooner than others
-do. It also means that a filter is not stored: the tags are, and come back through `add`.
+do. It also means that a filter is not stored: the tags are, and come back through `load`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
 
 from rbloom import Bloom
 
@@ -23,6 +26,8 @@ from peerd.types import DropReason
 FIRST_FILTER_TAGS = 2**20
 FALSE_POSITIVE_RATE = 1e-6
 """For the whole chain, when it is full."""
+LOAD_TAGS = 65_536
+"""Tags that `load` hands to a filter at a time: some megabytes of Python objects."""
 
 
 class ReplayFilter:
@@ -36,6 +41,8 @@ class ReplayFilter:
         self._filters: list[Bloom] = []
         self._room = 0
         self._size = 0
+        self._size_before = 0
+        self._expected_before = 0.0
         self._grow()
 
     def __len__(self) -> int:
@@ -62,10 +69,25 @@ class ReplayFilter:
         if not self._has(tag):
             self._remember(tag)
 
+    def load(self, tags: Iterable[bytes]) -> None:
+        """`add` for a whole journal, whose tags are all different and not known yet: it does not ask, and
+        hands rbloom many at a time (1.1 us a tag with the reading of the log, where `add` takes 2.7)."""
+        waiting = iter(tags)
+        while chunk := list(islice(waiting, LOAD_TAGS)):
+            start = 0
+            while start < len(chunk):
+                start += self._remember_some(chunk[start:] if start else chunk)
+
     @property
     def false_positive_rate(self) -> float:
         """Upper bound of the probability that a fresh tag is taken for a replay."""
         return self._rate_per_filter * len(self._filters)
+
+    @property
+    def expected_false_positives(self) -> float:
+        """Upper bound of how many fresh packets, on average, were refused as replays so far: for every tag
+        that was accepted, the bound at that time. Nobody can tell which of the refused ones these were."""
+        return self._expected_before + (self._size - self._size_before) * self.false_positive_rate
 
     @property
     def memory_bytes(self) -> int:
@@ -82,8 +104,20 @@ class ReplayFilter:
         self._room -= 1
         self._size += 1
 
+    def _remember_some(self, tags: list[bytes]) -> int:
+        """As many as the last filter has room for, or the next one; how many that were."""
+        if self._room == 0:
+            self._grow()
+        count = min(len(tags), self._room)
+        self._filters[-1].update(tags if count == len(tags) else tags[:count])
+        self._room -= count
+        self._size += count
+        return count
+
     def _grow(self) -> None:
         """The next filter: twice the last, but no more than is left of the capacity."""
+        self._expected_before = self.expected_false_positives
+        self._size_before = self._size
         size = FIRST_FILTER_TAGS << len(self._filters)
         left = self._capacity - self._size
         self._room = min(size, left) if left > 0 else size

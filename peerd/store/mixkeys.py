@@ -12,6 +12,7 @@ an encrypted or memory file system.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -62,7 +63,8 @@ class MixKeyFile:
         flight: the caller makes fresh keys.
         """
         for torn in self._path.parent.glob(f".{FILE}.*"):  # a save that was killed: it holds private keys
-            torn.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next start tries again
+                torn.unlink(missing_ok=True)
         try:
             raw = read_bounded(self._path, MAX_BYTES, "a peer's mix keys")
         except NotFoundError:

@@ -5,10 +5,13 @@
 `append` makes one write() before any of the packets is forwarded. After it returns the tags are in
 the kernel's page cache, so they survive `kill -9` of the daemon. They need not survive the kernel: no
 mix key does (`store.mixkeys`), so there is no fsync on the way of a packet.
+
+A log that lacks a tag must not be used again: `discard` empties and removes it, as far as the disk lets us.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -51,15 +54,19 @@ class ReplayLog:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_APPEND)
         except OSError as error:
             raise InvalidInputError(f"{path}: cannot be opened: {error.strerror}") from None
-        if os.pread(descriptor, HEAD_BYTES, 0) != _head(mix_public):
-            os.close(descriptor)
-            raise InvalidInputError(f"{path}: not the replay log of this mix key")
-        size = os.fstat(descriptor).st_size
-        os.ftruncate(descriptor, size - (size - HEAD_BYTES) % TAG_BYTES)
-        return cls(path, descriptor)
+        log = cls(path, descriptor)
+        try:
+            log._check(mix_public)
+        except InvalidInputError:
+            log.close()
+            raise
+        except OSError as error:
+            log.close()
+            raise InvalidInputError(f"{path}: cannot be used: {error.strerror}") from None
+        return log
 
     def tags(self) -> Iterator[bytes]:
-        """Every tag in the file, oldest first."""
+        """Every tag in the file, oldest first. OSError where it cannot be read to its end."""
         offset = HEAD_BYTES
         while chunk := os.pread(self._descriptor, _CHUNK_TAGS * TAG_BYTES, offset):
             offset += len(chunk)
@@ -73,8 +80,33 @@ class ReplayLog:
         """
         self._write(b"".join(tags))
 
+    def discard(self) -> bool:
+        """Make the file worth nothing to `open`, by its descriptor and by its name: whether either worked.
+
+        Twice, since one may be possible without the other: a full disk still lets files be emptied, a file
+        that may only grow be removed.
+        """
+        done = False
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            done = True
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+            done = True
+        return done
+
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Never raises: what close() may still complain of was written, or was told by `append`."""
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+
+    def _check(self, mix_public: bytes) -> None:
+        if os.pread(self._descriptor, HEAD_BYTES, 0) != _head(mix_public):
+            raise InvalidInputError(f"{self._path}: not the replay log of this mix key")
+        size = os.fstat(self._descriptor).st_size
+        torn = (size - HEAD_BYTES) % TAG_BYTES
+        if torn:
+            os.ftruncate(self._descriptor, size - torn)
 
     def _write(self, data: bytes) -> None:
         if os.write(self._descriptor, data) != len(data):  # a full disk may take a part

@@ -1,11 +1,16 @@
 """What the simulator costs: 200 peers, ten virtual minutes of cover and fragments. One JSON object on stdout.
 
+Every peer sends 0.05 loops and 0.05 drops a second and, once a minute, four fragments, over three hops each
+way: some 230 packets a second of the whole network.
+
     packets        handed to links, by all peers
+    cpu_seconds    of the process, for all of it
     us_per_packet  CPU time over packets: a hop, its share of the wraps, and the simulator itself
+    floor_us       two bare X25519 multiplications, before and after it, as in hop.py: how fast the machine is
     digest         of every packet: when, between whom, its bytes
     identical      with --twice: whether a second process, with another hash seed, had the same; else null
 
-One core, one process (with --twice one after the other). Run it on a quiet machine.
+One core, one process (with --twice one after the other). What it may cost: `tests/soak/test_simulator.py`.
 """
 
 from __future__ import annotations
@@ -17,12 +22,15 @@ import subprocess
 import sys
 import time
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from peerd.config import MixingConfig
 from peerd.sim import World
 
 FRAGMENT_BYTES = 400
 FRAGMENTS_EACH, EVERY_SECONDS = 4, 60.0
 """Every peer sends so many, to random others, so often."""
+FLOOR_SAMPLES = 4000
 
 
 def main() -> None:
@@ -49,6 +57,7 @@ def again(options: list[str], hash_seed: str) -> dict[str, object]:
 
 
 def measure(peers: int, seconds: float, rate: float, seed: int) -> dict[str, object]:
+    before = floor()
     start = time.process_time()
     world = simulate(peers, seconds, rate, seed)
     spent = time.process_time() - start
@@ -59,9 +68,20 @@ def measure(peers: int, seconds: float, rate: float, seed: int) -> dict[str, obj
         "cpu_seconds": round(spent, 2),
         "packets": packets,
         "us_per_packet": round(spent / packets * 1e6, 1),
+        "floor_us": round((before + floor()) / 2, 1),
         "digest": world.digest(),
         "identical": None,
     }
+
+
+def floor() -> float:
+    """Microseconds of CPU."""
+    private = X25519PrivateKey.generate()
+    public = X25519PrivateKey.generate().public_key()
+    start = time.process_time()
+    for _ in range(2 * FLOOR_SAMPLES):
+        private.exchange(public)
+    return (time.process_time() - start) / FLOOR_SAMPLES * 1e6
 
 
 def simulate(peers: int, seconds: float, rate: float, seed: int) -> World:

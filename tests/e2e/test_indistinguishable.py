@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +79,9 @@ BLOCK_SECONDS = 1.0
 MOST_BLOCKS = 100_000
 BINS = 12
 NEIGHBOURS = 40
+SHIFTS = 400
+CAPTURES = 3
+MOST_CPU_OF_OTHERS = 0.1
 
 
 # -- the wire ---------------------------------------------------------------------------------------
@@ -340,11 +345,12 @@ class Cells:
     stratum: np.ndarray
     host: np.ndarray
     block: np.ndarray
+    at: np.ndarray
 
     def among(self, *kinds: str) -> Cells:
         """These alone; what the gaps are does not change."""
         chosen = np.isin(self.kind, kinds)
-        parts = (self.kind, self.features, self.stratum, self.host, self.block)
+        parts = (self.kind, self.features, self.stratum, self.host, self.block, self.at)
         return Cells(*(part[chosen] for part in parts))
 
     def only(self, *kinds: str) -> Cells:
@@ -362,7 +368,7 @@ def cells_of(links: list[tuple[str, np.ndarray, np.ndarray]]) -> Cells:
     all_of = {host: np.sort(np.concatenate(parts)) for host, parts in hosts.items()}
     start = min(times[0] for _, times, _ in links)
     names = sorted(hosts)
-    kinds, features, strata, senders, blocks = [], [], [], [], []
+    kinds, features, strata, senders, blocks, moments = [], [], [], [], [], []
     for number, (host, times, kind) in enumerate(links):
         gaps = np.diff(times)
         everything = all_of[host]
@@ -383,7 +389,8 @@ def cells_of(links: list[tuple[str, np.ndarray, np.ndarray]]) -> Cells:
         blocks.append(block)
         strata.append(number * MOST_BLOCKS + block)
         senders.append(np.full(len(block), names.index(host)))
-    return Cells(*map(np.concatenate, (kinds, features, strata, senders, blocks)))
+        moments.append(times[1:-1])
+    return Cells(*map(np.concatenate, (kinds, features, strata, senders, blocks, moments)))
 
 
 TIMES = 4
@@ -434,6 +441,29 @@ def rank_test(score: np.ndarray, labels: np.ndarray, strata: np.ndarray) -> tupl
     return wins / pairs, float(norm.sf((total - expected) / np.sqrt(variance)))
 
 
+def shift_test(
+    score: np.ndarray, labels: np.ndarray, host: np.ndarray, at: np.ndarray
+) -> tuple[float, float]:
+    """The same question over the whole capture, where the rank test asks within a second: a burst that fills
+    whole seconds shows here. Under the hypothesis that what is seen does not depend on what is sent, the
+    labels of each host may be shifted in time, as a ring, against the scores: that keeps how they cluster."""
+    ranks = rankdata(score)
+    rings = [np.flatnonzero(host == one)[np.argsort(at[host == one])] for one in np.unique(host)]
+    positive = int(labels.sum())
+    pairs = positive * (len(labels) - positive)
+    if not pairs:
+        return 0.5, 1.0
+    rng = np.random.default_rng(1)
+
+    def shifted() -> float:
+        return sum(ranks[ring] @ np.roll(labels[ring], rng.integers(len(ring))) for ring in rings)
+
+    drawn = np.array([shifted() for _ in range(SHIFTS)])
+    got = float(ranks[labels].sum())
+    wins = (got - positive * (positive + 1) / 2) / pairs
+    return wins, float(norm.sf((got - drawn.mean()) / max(drawn.std(), 1e-9)))
+
+
 @dataclass
 class Verdict:
     kind: str
@@ -443,6 +473,11 @@ class Verdict:
     p: float
     accuracy: float
     baseline: float
+    wins_overall: float
+    p_overall: float
+
+    def found_overall(self, limit: float) -> bool:
+        return self.p_overall < limit and self.wins_overall > ADVANTAGE
 
     def found(self, limit: float) -> bool:
         return self.p < limit and self.wins > ADVANTAGE
@@ -460,7 +495,8 @@ def judge(cells: Cells, kinds=KINDS) -> list[Verdict]:
             wins, p = rank_test(score, truth, cells.stratum[odd])
             guess = score > np.sort(score)[-max(int(truth.sum()), 1)]
             accuracy, baseline = float((guess == truth).mean()), float(max(truth.mean(), 1 - truth.mean()))
-            verdicts.append(Verdict(kind, name, int(labels.sum()), wins, p, accuracy, baseline))
+            overall = shift_test(score, truth, cells.host[odd], cells.at[odd])
+            verdicts.append(Verdict(kind, name, int(labels.sum()), wins, p, accuracy, baseline, *overall))
     return verdicts
 
 
@@ -473,6 +509,7 @@ def told(title: str, verdicts: list[Verdict], cells: Cells) -> None:
         ks = ks_2samp(gaps[labels], gaps[~labels])
         print(
             f"  {v.kind:9} {v.cells:6} cells  {v.classifier:11} wins {v.wins:.4f}  p {v.p:.2e}  "
+            f"overall {v.wins_overall:.4f}  p {v.p_overall:.2e}  "
             f"accuracy {v.accuracy:.3f}, majority {v.baseline:.3f}  KS {ks.statistic:.4f} (p {ks.pvalue:.1e})"
         )
 
@@ -490,9 +527,34 @@ def observed(captured: Capture, clock: str) -> Cells:
     return cells_of(links)
 
 
+def cpu_of_others(capture_it: Callable[[], Capture]) -> tuple[Capture, float]:
+    """A capture, and the share of the machine that programs which are not ours took meanwhile."""
+
+    def ours() -> float:
+        used = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+        return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+    def all_of() -> float:
+        times = psutil.cpu_times()
+        return sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
+
+    own, busy, began = ours(), all_of(), time.monotonic()
+    captured = capture_it()
+    own, busy, took = ours() - own, all_of() - busy, time.monotonic() - began
+    return captured, max(busy - own, 0.0) / (took * (psutil.cpu_count() or 1))
+
+
 @pytest.fixture(scope="module")
 def shaped(tmp_path_factory: pytest.TempPathFactory) -> Capture:
-    return uvloop.run(capture(tmp_path_factory.mktemp("shaped"), SHAPED, rounds=3, quiet=8.0))
+    """On a machine that is ours: hosts that are kept from their work send late and in clusters, which tells
+    when they train. That is so (see the threat model), and not what is judged here."""
+    for _ in range(CAPTURES):
+        folder = tmp_path_factory.mktemp("shaped")
+        taken, others = cpu_of_others(lambda f=folder: uvloop.run(capture(f, SHAPED, rounds=3, quiet=8.0)))
+        print(f"other programs took {others:.0%} of the machine")
+        if others < MOST_CPU_OF_OTHERS:
+            return taken
+    pytest.skip(f"other programs took {others:.0%} of this machine in the last of {CAPTURES} captures")
 
 
 @pytest.fixture(scope="module")
@@ -500,7 +562,7 @@ def unshaped(tmp_path_factory: pytest.TempPathFactory) -> Capture:
     return uvloop.run(capture(tmp_path_factory.mktemp("unshaped"), UNSHAPED, rounds=6, quiet=2.0))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_every_record_of_every_link_has_one_size(shaped: Capture) -> None:
     assert len(shaped.links) == len(NAMES) * (len(NAMES) - 1)
     sizes = Counter()
@@ -538,8 +600,9 @@ def test_no_classifier_tells_a_kind(shaped: Capture, clock: str) -> None:
     slots = cells.only("own", "drop")  # what a sending slot is filled with: the question that matters most
     filled = judge(slots, ("own",))
     told("own messages among the slots", filled, slots)
-    limit = SIGNIFICANCE / (2 * len(verdicts + filled))  # Bonferroni: tests x clocks
+    limit = SIGNIFICANCE / (4 * len(verdicts + filled))  # Bonferroni: verdicts x clocks x questions
     assert not [v for v in verdicts + filled if v.found(limit)]
+    assert not [v for v in filled if v.found_overall(limit)]
 
 
 @pytest.mark.parametrize("clock", ["wire", "wrote"])
@@ -580,8 +643,8 @@ def test_without_shaping_and_mixing_the_same_classifiers_tell(unshaped: Capture)
     slots = cells.only("own", "drop")
     filled = judge(slots, ("own",))
     told("own messages among cover", filled, slots)
-    # Not by the rank test, which compares within a second: a burst fills whole seconds and leaves it little.
-    assert any(v.accuracy > v.baseline + 0.03 for v in filled)
+    # The rank test, within a second, has little to go by: a burst fills whole seconds. Over all it shows.
+    assert any(v.found_overall(limit) for v in filled)
 
 
 def simulated(rng: np.random.Generator, burst: int) -> Cells:

@@ -130,7 +130,7 @@ def test_what_is_set_is_set_and_the_rest_stays(file: Path) -> None:
         ("[mixing]\nloop_alarm_loss = 0", ["mixing.loop_alarm_loss: ", "> 0.0"]),
         ("[mixing]\nloop_alarm_loss = 1.1", ["mixing.loop_alarm_loss: ", "<= 1.0"]),
         ("[mixing]\nthreshold_size = 1", ["mixing.threshold_size: ", ">= 2"]),
-        ("[mixing]\nthreshold_size = 10001", ["mixing.threshold_size: ", "<= 10000"]),
+        ("[mixing]\nthreshold_size = 257", ["mixing.threshold_size: ", "<= 256"]),
         ("[mixing]\nthreshold_patience_seconds = -1", ["mixing.threshold_patience_seconds: ", ">= 0.0"]),
         ("[mixing]\ntimed_interval_seconds = 0", ["mixing.timed_interval_seconds: ", ">= 0.001"]),
         ("[mixing]\npool_interval_seconds = 0", ["mixing.pool_interval_seconds: ", ">= 0.001"]),
@@ -174,12 +174,15 @@ def test_a_network_whose_grace_is_longer_than_its_epoch_is_none() -> None:
         assert "\n" not in str(raised.value)
 
 
-def test_direct_mode_has_no_hops_and_only_exponential_draws_delays() -> None:
+def test_direct_mode_has_no_hops_and_every_strategy_draws_delays_for_the_mix_nodes_of_others() -> None:
     assert (MixingConfig().path_hops, MixingConfig(direct=True).path_hops) == (3, 0)
     assert MixingConfig(mean_delay_seconds=0.2).sender_delay_seconds == 0.2
     assert MixingConfig(mean_delay_seconds=0.2, direct=True).sender_delay_seconds == 0.0
+    assert MixingConfig().delays_kept
+    assert not MixingConfig(direct=True).delays_kept
     for strategy in get_args(StrategyName)[1:]:
-        assert MixingConfig(mean_delay_seconds=0.2, strategy=strategy).sender_delay_seconds == 0.0
+        mixing = MixingConfig(mean_delay_seconds=0.2, strategy=strategy)
+        assert (mixing.sender_delay_seconds, mixing.delays_kept) == (0.2, False)
 
 
 def test_a_missing_file_an_unreadable_one_and_one_that_is_not_text(file: Path) -> None:

@@ -85,7 +85,7 @@ class FakePeer:
             loops=mixing_pb2.LoopsMeasured(sent=40, returned=30, lost=6),
             epoch=mixing_pb2.EpochStatus(
                 epoch=17, ends_in_seconds=83.0, accepted=[18, 17], replay_tags=1500, replay_bytes=1 << 20,
-                replay_false_positive_rate=1e-6,
+                replay_false_positive_rate=1e-6, replay_expected_false_positives=0.00375,
             ),
         )  # fmt: skip
         self.peers = [peers_pb2.Peer(name="zoe", state="alive", since_seconds=3.0, outbound="up")]

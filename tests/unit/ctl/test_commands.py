@@ -115,6 +115,7 @@ def test_mix_show_has_a_column_for_each_peer(two: Any, peerctl: Any) -> None:
     two[0].mixing.mean_delay_seconds = 0.05
     two[0].measured.loops.loss = 0.125
     two[1].measured.loops.alarm = True
+    two[1].measured.epoch.replay_expected_false_positives = 12.3
     lines = peerctl("--all", "mix", "show").stdout.splitlines()
     assert lines[0].split() == ["Setting", "alice", "bob"]
     cells = [line.split() for line in lines]
@@ -134,7 +135,7 @@ def test_mix_show_has_a_column_for_each_peer(two: Any, peerctl: Any) -> None:
         "epoch 17, next in 1m23s 17, next in 1m23s",
         "mix keys accepted 17, 18 17, 18",
         "replay tags 1,500 in 1.0 MiB 1,500 in 1.0 MiB",
-        "false replays, at most 1e-06 1e-06",
+        "false replays, at most 1e-06 of packets, 0.00375 so far 1e-06 of packets, 12.3 so far",
     ):
         assert row in text, row
 
@@ -214,13 +215,16 @@ def test_status_shows_alarms(two: Any, peerctl: Any) -> None:
 def test_peers_show_epoch_and_loop_quality(two: Any, peerctl: Any) -> None:
     del two[0].peers[:]
     two[0].peers += [
-        peers_pb2.Peer(name="zoe", state="alive", epoch=17, loop_quality=0.5),
+        peers_pb2.Peer(name="zoe", state="alive", epoch=17, loop_quality=0.5, loop_excess_seconds=0.0125),
         peers_pb2.Peer(name="yan", state="alive", epoch=17),
     ]
     listed = {peer["name"]: peer for peer in peerctl.json("peers")}
     assert (listed["zoe"]["loop_quality"], listed["yan"]["loop_quality"]) == (0.5, None)
+    assert (listed["zoe"]["loop_excess_seconds"], listed["yan"]["loop_excess_seconds"]) == (0.0125, None)
     assert listed["zoe"]["epoch"] == 17
-    assert "50 %" in peerctl("peers").stdout
+    text = peerctl("peers").stdout
+    assert "50 %" in text
+    assert "Loop excess" in text and "12 ms" in text
 
 
 def test_a_daemons_refusal_keeps_its_exit_code(two: Any, peerctl: Any) -> None:

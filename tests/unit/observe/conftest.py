@@ -24,7 +24,7 @@ def measured(**changes: Any) -> MixingMeasured:
         loops=LoopsMeasured(sent=0, returned=0, lost=0, loss=None, alarm=False),
         epoch=EpochStatus(
             epoch=0, ends_in_seconds=1.0, accepted=[0], replay_tags=0, replay_bytes=0,
-            replay_false_positive_rate=0.0,
+            replay_false_positive_rate=0.0, replay_expected_false_positives=0.0,
         ),
     )  # fmt: skip
     return msgspec.structs.replace(quiet, **changes)

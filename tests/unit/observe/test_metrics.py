@@ -42,7 +42,7 @@ MEASURED = MixingMeasured(
     loops=LoopsMeasured(sent=12, returned=8, lost=3, loss=0.25, alarm=True),
     epoch=EpochStatus(
         epoch=17, ends_in_seconds=1.0, accepted=[16, 17], replay_tags=123, replay_bytes=4567,
-        replay_false_positive_rate=1e-6,
+        replay_false_positive_rate=1e-6, replay_expected_false_positives=2.5,
     ),
 )  # fmt: skip
 
@@ -137,6 +137,7 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
         ("peerd_replay_tags", {}),
         ("peerd_replay_filter_bytes", {}),
         ("peerd_replay_false_positive_ratio", {}),
+        ("peerd_replay_false_positives_expected", {}),
     ]
     for name, labels in expected:
         assert value(series, name, **labels) == 0.0, (name, labels)
@@ -220,6 +221,7 @@ def test_what_mixing_does_is_exposed(metrics: Metrics, tally: Tally, node, sampl
     assert value(series, "peerd_replay_tags") == 123
     assert value(series, "peerd_replay_filter_bytes") == 4567
     assert value(series, "peerd_replay_false_positive_ratio") == 1e-6
+    assert value(series, "peerd_replay_false_positives_expected") == 2.5
     name = "peerd_entropy_at_departure_bits"
     for strategy, count, total, below in (
         ("exponential", 4, 13.25, 3),

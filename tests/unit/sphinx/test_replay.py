@@ -58,8 +58,63 @@ def test_a_chain_filled_to_the_brim_keeps_its_false_positive_rate(monkeypatch):
     assert wrong <= 5, "expected 0.35; more than 5 come by chance once in a million runs"
 
 
+@settings(max_examples=200)
+@given(
+    st.integers(1, 40),
+    st.sets(st.integers(0, 2**64), max_size=70),
+    st.integers(0, 70),
+    st.integers(1, 9),
+)
+def test_to_load_is_to_add_one_by_one(capacity, numbers, known_before, chunk):
+    """The same filters, bit for bit: they grow at the same tags, also beyond a capacity that was lowered."""
+    fresh = [number.to_bytes(16, "big") for number in numbers]
+    first, rest = fresh[:known_before], fresh[known_before:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "FIRST_FILTER_TAGS", 4)
+        patch.setattr(replay, "LOAD_TAGS", chunk)
+        patch.setattr(replay, "FALSE_POSITIVE_RATE", 1e-12)  # `add` takes no tag for known that is not
+        loaded, added = ReplayFilter(capacity), ReplayFilter(capacity)
+        for tag in first:
+            assert loaded.check_and_add(tag) == added.check_and_add(tag)
+        loaded.load(iter(rest))
+        for tag in rest:
+            added.add(tag)
+        assert loaded._filters == added._filters
+        assert (len(loaded), loaded._room) == (len(added), added._room)
+        assert loaded.memory_bytes == added.memory_bytes
+        assert loaded.false_positive_rate == added.false_positive_rate
+        assert loaded.expected_false_positives == added.expected_false_positives
+        assert all(loaded.check_and_add(tag) is DropReason.REPLAY for tag in rest)
+        more = [b"fresh %10d" % number for number in range(10)]
+        assert [loaded.check_and_add(t) for t in more] == [added.check_and_add(t) for t in more]
+
+
+def test_a_log_of_many_pieces_is_loaded_whole():
+    filter_ = ReplayFilter(2**21)
+    filter_.load(number.to_bytes(16, "big") for number in range(3 * replay.LOAD_TAGS + 5))
+    assert len(filter_) == 3 * replay.LOAD_TAGS + 5
+    assert filter_.check_and_add((3 * replay.LOAD_TAGS + 4).to_bytes(16, "big")) is DropReason.REPLAY
+    assert filter_.check_and_add(b"f" * 16) is None
+
+
+def test_false_replays_to_be_expected_are_the_sum_of_the_bounds(monkeypatch):
+    monkeypatch.setattr(replay, "FIRST_FILTER_TAGS", 4)
+    filter_ = ReplayFilter(28)  # filters of 4, 8 and 16 tags
+    assert filter_.expected_false_positives == 0.0
+    expected = 0.0
+    for number in range(28):
+        assert filter_.check_and_add(number.to_bytes(16, "big")) is None
+        expected += filter_.false_positive_rate
+        assert filter_.expected_false_positives == pytest.approx(expected)
+    assert filter_.check_and_add(b"r" * 16) is DropReason.REPLAY_FILTER_FULL
+    assert filter_.check_and_add(bytes(16)) is DropReason.REPLAY
+    assert filter_.expected_false_positives == pytest.approx(expected)
+    one = replay.FALSE_POSITIVE_RATE / 3
+    assert expected == pytest.approx(4 * one + 8 * 2 * one + 16 * 3 * one)
+
+
 @pytest.mark.parametrize(
-    ("capacity", "bytes_per_tag"), [(2**20, 3.6), (16_000_000, 4.0), (1_000_000_000, 4.2)]
+    ("capacity", "bytes_per_tag"), [(2**20, 3.6), (16_000_000, 4.0), (64_000_000, 4.1), (1_000_000_000, 4.2)]
 )
 def test_memory_and_rate_are_as_stated(capacity, bytes_per_tag):
     filter_ = ReplayFilter(capacity)

@@ -49,6 +49,11 @@ class Made:
         self.record.event(Told(by, node_pb2.Event(at=at, kind="peer", peer=peer, what=what)))
 
 
+@pytest.fixture(scope="session")
+def maker() -> type[Made]:
+    return Made
+
+
 @pytest.fixture
 def made() -> Made:
     return Made()

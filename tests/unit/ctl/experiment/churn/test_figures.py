@@ -84,11 +84,9 @@ def test_of_several_deaths_the_last_counts(made: Any) -> None:
     st.lists(st.tuples(st.floats(1, 100), st.floats(0, 1)), min_size=1, max_size=5),
 )
 def test_a_wait_is_never_longer_than_the_exchange_nor_than_since_the_death(
-    changes: list[tuple[float, str]], rounds: list[tuple[float, float]]
+    maker: Any, changes: list[tuple[float, str]], rounds: list[tuple[float, float]]
 ) -> None:
-    from tests.unit.ctl.experiment.churn.conftest import Made
-
-    made = Made()
+    made = maker()
     for at, what in changes:
         made.event("alice", at, "carol", what)
     for number, (at, share) in enumerate(sorted(rounds), 1):

@@ -4,6 +4,7 @@ import io
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -23,10 +24,9 @@ SETTING = Setting(
 )
 
 
-def found(made: Any) -> Found:
-    from tests.unit.ctl.experiment.churn.conftest import Made
-
-    calm = Made()
+@pytest.fixture
+def found(made: Any, maker: Any) -> Found:
+    calm = maker()
     for name in ("alice", "bob", "carol", "dora"):
         for number in range(1, 4):
             calm.closes(name, number, 10.0 * number, 1.0, accuracy=0.3 * number)
@@ -43,8 +43,8 @@ def found(made: Any) -> Found:
     return Found(calm.record, made.record, make_run(SETTING), None, {"calm": 60.0, "churn": 70.0})
 
 
-def test_the_json_has_what_the_issue_asks_for(made: Any) -> None:
-    result = report.whole(found(made), SETTING, ["churn.png"])
+def test_the_json_has_what_the_issue_asks_for(found: Found) -> None:
+    result = report.whole(found, SETTING, ["churn.png"])
     assert result.keys() >= ISSUE
     assert (result["rounds"], result["survivors_completed_all"], result["gave_up_to_living"]) == (3, True, 2)
     assert (result["accuracy"], result["accuracy_calm"]) == (0.885, 0.9)
@@ -74,8 +74,8 @@ def shown(result: dict[str, Any]) -> str:
     return console.file.getvalue()
 
 
-def test_the_tables(made: Any) -> None:
-    text = " ".join(shown(report.whole(found(made), SETTING, ["churn.png"])).split())
+def test_the_tables(found: Found) -> None:
+    text = " ".join(shown(report.whole(found, SETTING, ["churn.png"])).split())
     for words in (
         "survivors closed every round", "longest wait after a death 1.0 s, of alice in round 2 (grace 5.0 s)",
         "final accuracy 0.8850, calm 0.9000", "alice steady 1-3", "dora join 2-3 2", "dora 2 3 0.8850 0.8850",
