@@ -49,6 +49,7 @@ class DropReason(StrEnum):
     BAD_BODY = "bad_body"
     REPLAY = "replay"
     REPLAY_FILTER_FULL = "replay_filter_full"
+    REPLAY_LOG_LOST = "replay_log_lost"
     # relay
     INBOX_FULL = "inbox_full"
     MIX_QUEUE_FULL = "mix_queue_full"

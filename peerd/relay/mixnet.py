@@ -36,7 +36,7 @@ from peerd.mix import (
     make_strategy,
 )
 from peerd.relay.trace import Came, Fate, Left, Opened, Tracer, packet_id
-from peerd.sphinx import Deliver, Forward, Geometry, Keyring, Rejected, SurbReply, Unwrapped
+from peerd.sphinx import Deliver, EpochKey, Forward, Geometry, Keyring, Rejected, SurbReply, Unwrapped
 from peerd.types import DropReason, PacketKind, PeerId
 
 UNWRAPS_PER_TURN = 8
@@ -169,7 +169,7 @@ class Mixnet:
         )
 
     def _unwrap_some(self, now: float) -> list[Event]:
-        fresh: list[tuple[bytes, Unwrapped]] = []
+        fresh: list[tuple[EpochKey, bytes, Unwrapped]] = []
         tags: dict[int, list[bytes]] = {}
         for _ in range(min(UNWRAPS_PER_TURN, len(self._inbox))):
             packet = self._inbox.popleft()
@@ -182,12 +182,15 @@ class Mixnet:
                 self._dropped(refused)
                 continue
             tags.setdefault(key.epoch, []).append(unwrapped.tag)
-            fresh.append((packet, unwrapped))
+            fresh.append((key, packet, unwrapped))
         for epoch, accepted in tags.items():
             self._journal(epoch, accepted)
         events: list[Event] = []
-        for packet, unwrapped in fresh:
-            events += self._process(packet, unwrapped, now)
+        for key, packet, unwrapped in fresh:
+            if self._keyring.holds(key):
+                events += self._process(packet, unwrapped, now)
+            else:  # its tag is not on disk, and the disk keeps the key: it must not have been here
+                self._dropped(DropReason.REPLAY_LOG_LOST)
         return events
 
     def _process(self, came: bytes, unwrapped: Unwrapped, now: float) -> list[Event]:

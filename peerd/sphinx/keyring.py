@@ -81,6 +81,10 @@ class Keyring:
     def __getitem__(self, epoch: int) -> EpochKey:
         return self._keys[epoch]
 
+    def holds(self, key: EpochKey) -> bool:
+        """Whether it is this very key that the ring has for its epoch."""
+        return self._keys.get(key.epoch) is key
+
     @property
     def accepted(self) -> tuple[int, ...]:
         """The epochs whose keys unwrap now."""

@@ -102,6 +102,27 @@ def test_what_cannot_go_on_is_counted(arriving, reason):
     assert not node.sent
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+def test_packets_of_a_key_that_the_journal_gave_up_do_not_move(replaced):
+    """Their tags are not on disk, but the key is: after a restart they could be sent again."""
+    node = Node()
+    ring = node.mixnet._keyring
+
+    def give_up(epoch, _tags):
+        ring.forget(epoch)
+        if replaced:
+            ring.put(EpochKey(epoch, MixKey.generate(), ReplayFilter(1000)))
+            ring.accept((EPOCH, EPOCH + 1))
+
+    node.mixnet._journal = give_up
+    for _ in range(3):
+        node.mixnet.arrived(packet(ME, NEXT, LAST), 0.0)
+    node.mixnet.turn(0.0)
+    node.mixnet.turn(100.0)
+    assert node.drops == {DropReason.REPLAY_LOG_LOST: 3}
+    assert not node.sent
+
+
 def test_a_bad_message_for_us_is_dropped_in_silence():
     node = Node()
     node.mixnet.arrived(
