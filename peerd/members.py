@@ -47,6 +47,8 @@ from peerd.types import PeerId
 
 FILE = "roster.bin"
 MAX_FILE_BYTES = 64 << 20
+DECISIONS = frozenset({Kind.AUTHORITY, Kind.DELEGATION, Kind.REVOCATION})
+"""Records that may change whom we may have links with."""
 SAVE_AFTER_SECONDS = 1.0
 """What changes meanwhile goes to the disk together."""
 RETRY_SECONDS = 10.0
@@ -238,13 +240,14 @@ class Members:
     def _heard(self, source: PeerId, heard: Heard) -> None:
         for refused in heard.refused:
             self._tally.dropped(refused.reason)
+            self._tally.gossip_record("unknown", "refused")
         if heard.skew is not None:
             self.skews[source] = heard.skew
             self._judge_clock()
         for record in heard.records:
             self._tally.gossip_record(record.kind.name.lower(), "accepted")
             self._take_in(record)
-        if heard.records:
+        if heard.dropped or any(record.kind in DECISIONS for record in heard.records):
             self._sync()
         self._send(heard.tells)
 
@@ -254,7 +257,8 @@ class Members:
         if not isinstance(outcome, Admitted):
             return outcome
         self._take_in(outcome.record)
-        self._sync()
+        if outcome.dropped or outcome.record.kind in DECISIONS:
+            self._sync()
         if is_news(outcome):
             self._send(self._gossip.publish([outcome.record], self._neighbours(), monotonic()))
         return outcome.record

@@ -234,6 +234,15 @@ class Report:
             trainer_rss_bytes=trainer.rss_bytes,
             trainer_up=trainer.state in TRAINER_ALIVE,
             trainer_restarts=trainer.restarts,
+            members=len(self._members.roster.members()),
+            peers_damped=sum(self._view.damped(peer) for peer in self._view.peers()),
+            gossip_sent=self._links.gossip_cells[0],
+            gossip_received=self._links.gossip_cells[1],
+            clock_skew_seconds=max(map(abs, self._members.skews.values()), default=None),
+            cohort=0 if training is None else training.cohort,
+            listeners=0 if training is None else training.listeners,
+            rounds_skipped=0 if training is None else training.rounds_skipped,
+            draining=draining,
             neighbours=self._neighbours() if self._neighbour_labels else (),
         )
 

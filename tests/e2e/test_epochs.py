@@ -19,10 +19,19 @@ from pathlib import Path
 import pytest
 
 from peerd.clock import monotonic, wall
-from peerd.config import LinkConfig, parse_address
+from peerd.config import LinkConfig
 from peerd.errors import ConflictError
-from peerd.link import LinkTable
-from peerd.membership import PeerState, client_ssl_context, decode_descriptor, server_ssl_context
+from peerd.link import LinkTable, gossip_bytes
+from peerd.membership import (
+    DialPolicy,
+    Kind,
+    PeerState,
+    client_ssl_context,
+    decode_descriptor,
+    messages,
+    open_record,
+    server_ssl_context,
+)
 from peerd.sphinx import Deliver, Epochs, Geometry, Hop, MixKey, unwrap, wrap
 
 # -- a run through many epochs ---------------------------------------------------------------------
@@ -146,9 +155,8 @@ class Outsider:
             packet_bytes=self.geometry.packet_bytes,
             tls_server=server_ssl_context(state),
             tls_client=client_ssl_context(state),
-            addresses={
-                d.peer_id: parse_address(d.address) for d in state.roster if d.peer_id != state.peer_id
-            },
+            policy=DialPolicy((), address),
+            expects=lambda _peer, _certificate: True,
             on_packet=self._packet,
             on_gossip=self._gossip,
             on_link=self._link,
@@ -157,6 +165,9 @@ class Outsider:
             rng=random.Random(1),
             log=Silent(),
         )
+        for descriptor in state.roster:
+            if descriptor.peer_id != state.peer_id:
+                self.table.set_addresses(descriptor.peer_id, descriptor.addresses)
 
     def _packet(self, packet):
         match unwrap(self.geometry, self.key, packet):
@@ -164,9 +175,16 @@ class Outsider:
                 self.came[message.rstrip(b"\0")] += 1
                 self._news.set()
 
-    def _gossip(self, data):
-        descriptor = decode_descriptor(data)
-        self.heard.setdefault(descriptor.peer_id, []).append(descriptor)
+    def _gossip(self, peer, data):
+        match messages.decode(data):
+            case messages.Summary():  # "I know nothing": whatever is new comes
+                (_, nothing), *_ = messages.encode_digests([], gossip_bytes(self.geometry.packet_bytes))
+                self.table.announce(peer, nothing)
+            case messages.Records(encoded=records):
+                for record in map(open_record, records):
+                    if record.kind is Kind.DESCRIPTOR:
+                        descriptor = decode_descriptor(record.message.SerializeToString())
+                        self.heard.setdefault(descriptor.peer_id, []).append(descriptor)
         self._news.set()
 
     def _link(self, peer, direction, up):
@@ -228,7 +246,7 @@ async def test_a_packet_is_refused_again_after_kill_9_and_when_its_key_is_gone(t
     again = None
     try:
         await outsider.linked(relay)
-        (epoch, key) = outsider.heard[relay][-1].mix_keys[-1]  # the younger: it lives longest
+        (epoch, key) = newest(outsider, relay).mix_keys[-1]  # the younger: it lives longest
         assert epoch == epochs.at(wall()) + 1 or epoch == epochs.at(wall())
         recorded = outsider.packet(relay, key, b"recorded")
         await outsider.send(relay, recorded, fence=b"first", key=key)
@@ -242,7 +260,7 @@ async def test_a_packet_is_refused_again_after_kill_9_and_when_its_key_is_gone(t
         log = (tmp_path / "relay.log").open("wb")
         again = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)  # noqa: ASYNC220
         await outsider.linked(relay)
-        said = outsider.heard[relay][-1]
+        said = newest(outsider, relay)
         assert dict(said.mix_keys).get(epoch, key) == key  # its keys are those of before
         await outsider.send(relay, recorded, fence=b"third", key=key)
         assert outsider.came[b"recorded"] == 1
@@ -251,8 +269,8 @@ async def test_a_packet_is_refused_again_after_kill_9_and_when_its_key_is_gone(t
 
         over = epochs.begins(epoch + 1) + epochs.grace
         await asyncio.to_thread(until, lambda: wall() > over and forgotten(testbed, relay_name, epoch))
-        await outsider.until(lambda: outsider.heard[relay][-1].mix_keys[0][0] > epoch + 1)
-        young = outsider.heard[relay][-1].key_for(epochs.at(wall()))
+        await outsider.until(lambda: newest(outsider, relay).mix_keys[0][0] > epoch + 1)
+        young = newest(outsider, relay).key_for(epochs.at(wall()))
         await outsider.send(relay, recorded, fence=b"fourth", key=young)
         assert outsider.came[b"recorded"] == 1
         assert await dropped("bad_mac") == 1
@@ -263,6 +281,10 @@ async def test_a_packet_is_refused_again_after_kill_9_and_when_its_key_is_gone(t
         if again is not None:
             again.terminate()
             await asyncio.to_thread(again.wait, 30)
+
+
+def newest(outsider: Outsider, peer):
+    return max(outsider.heard[peer], key=lambda descriptor: descriptor.version)
 
 
 def command_of(pid: int) -> list[bytes]:

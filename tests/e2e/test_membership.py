@@ -1,5 +1,5 @@
-"""Who belongs to a running network changes while it runs: revoked, joined by a token, twice the same, another CA,
-all of them gone and back. Real daemons, real TLS, the real commands.
+"""Who belongs to a network changes while it runs: revoked, joined by a token, twice the same, another CA, all
+of them gone and back. Real daemons, real TLS, the real commands.
 """
 
 from __future__ import annotations

@@ -128,8 +128,9 @@ def churn(plan: Plan, folder: Path, wan: Wan, until) -> None:
         net.start(name)
     for name in at_once:
         net.wait_serving(name)
-    until("all see each other",
-          lambda: all(net.ask(n, Client.status).peers_alive == len(at_once) - 1 for n in at_once), 90)  # fmt: skip
+    others = len(at_once) - 1
+    met = lambda: all(net.ask(name, Client.status).peers_alive == others for name in at_once)  # noqa: E731
+    until("all see each other", met, 90)
     first = at_once[0]
     spec = RunSpec(
         run_id=RUN_ID, task="digits-cnn", rounds=plan.rounds, local_epochs=plan.epochs, learning_rate=3e-3,
@@ -175,8 +176,9 @@ def churn(plan: Plan, folder: Path, wan: Wan, until) -> None:
     for name, run in runs.items():  # shown where something below does not hold
         print(name, run.contributes_from, run.rounds_skipped, run.model_digest[:8])
         for r in run.results:
-            print("   ", r.round, r.closed_by, "listened" if r.listened else "", r.cohort,
-                  f"{r.fragments_received}/{r.fragments_expected}", f"{r.exchange_seconds:.1f} s {r.accuracy:.3f}")  # fmt: skip
+            how = f"{r.closed_by}{', listened' if r.listened else ''}"
+            got = f"{r.fragments_received}/{r.fragments_expected} of {r.cohort}"
+            print(f"    {r.round} {how} {got} {r.exchange_seconds:.1f} s {r.accuracy:.3f}")
     # Who only listened in the end has the others' mean without its own update.
     last = [run for run in runs.values() if not run.results[-1].listened]
     assert len(last) >= 4

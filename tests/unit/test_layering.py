@@ -44,7 +44,9 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     ("4 packets", frozenset({"link", "relay"})),
     (
         "5 parts of the node",
-        frozenset({"draining", "enrolment", "epochs", "members", "mixing", "participation", "sim", "tracing"}),
+        frozenset(
+            {"draining", "enrolment", "epochs", "members", "mixing", "participation", "sim", "tracing"}
+        ),
     ),
     ("6 what the node says", frozenset({"presence", "report"})),
     ("7 the node", frozenset({"node"})),

@@ -27,9 +27,9 @@ import structlog
 
 from ctl import tomlfile
 from peerd.clock import monotonic, wall
-from peerd.config import LinkConfig, NetworkConfig, parse_address
+from peerd.config import LinkConfig, NetworkConfig
 from peerd.link import LinkTable
-from peerd.membership import Authority, PeerState, client_ssl_context, server_ssl_context
+from peerd.membership import Authority, DialPolicy, PeerState, client_ssl_context, server_ssl_context
 from peerd.sphinx import Epochs, Geometry, Hop, MixKey, wrap
 from peerd.sphinx.commands import DELIVER_HERE
 from peerd.sphinx.wrap import header_for
@@ -267,22 +267,26 @@ def link_table(
         if direction == "outbound" and up:
             on_up()
 
-    return LinkTable(
-        config=LinkConfig(
-            listen=_address(state, state.name), backoff_min_seconds=0.02, backoff_max_seconds=0.1
-        ),
+    listen = _address(state, state.name)
+    table = LinkTable(
+        config=LinkConfig(listen=listen, backoff_min_seconds=0.02, backoff_max_seconds=0.1),
         packet_bytes=packet_bytes,
         tls_server=server_ssl_context(state),
         tls_client=client_ssl_context(state),
-        addresses={d.peer_id: parse_address(d.address) for d in state.roster if d.name in neighbours},
+        policy=DialPolicy((), listen),
+        expects=lambda _peer, _certificate: True,
         on_packet=on_packet,
-        on_gossip=lambda data: None,
+        on_gossip=lambda _peer, _data: None,
         on_link=on_link,
         on_drop=lambda reason: None,
         clock=monotonic,
         rng=random.Random(),
         log=LOG,
     )
+    for descriptor in state.roster:
+        if descriptor.name in neighbours:
+            table.set_addresses(descriptor.peer_id, descriptor.addresses)
+    return table
 
 
 def _address(state: PeerState, name: str) -> str:

@@ -90,9 +90,10 @@ def test_somebody_may_hand_in_a_packet(world):
 
 def test_the_dead_say_and_hear_nothing(world):
     world.kill(5)
-    assert all(world.ids[5] in world[i].view.alive() for i in range(5))  # nobody has noticed
-    world.run(0.0)
+    assert all(world[i].view.state(world.ids[5])[0] == "suspect" for i in range(5))
     assert all(world.ids[5] not in world[i].view.alive() for i in range(5))
+    world.run(0.0)
+    assert all(world[i].view.state(world.ids[5])[0] == "dead" for i in range(5))
     assert world._emit(world[0], world.ids[5], b"x") is DropReason.LINK_DOWN
     world.send(0, 1, b"x")
     world.run(30.0)
@@ -105,7 +106,7 @@ def test_dead_after(world):
     world.run(1.0)
     world.kill(5)
     world.run(3.999)
-    assert world[0].view.state(world.ids[5])[0] == "alive"
+    assert world[0].view.state(world.ids[5])[0] == "suspect"
     world.run(0.001)
     assert world[0].view.state(world.ids[5])[0] == "dead"
     world.restart(5)
@@ -119,9 +120,10 @@ def test_two_deaths_in_a_row_are_each_noticed_in_time():
     world.run(1.0)
     world.kill(4)
     world.run(3.0)
-    assert set(world[0].view.alive()) == {world.ids[i] for i in (1, 2, 3, 4)}
-    world.run(1.0)
     assert set(world[0].view.alive()) == {world.ids[i] for i in (1, 2, 3)}
+    assert [world[0].view.state(world.ids[i])[0] for i in (4, 5)] == ["suspect", "dead"]
+    world.run(1.0)
+    assert [world[0].view.state(world.ids[i])[0] for i in (4, 5)] == ["dead", "dead"]
 
 
 def test_a_restart_keeps_identity_keys_and_tags_and_nothing_else(world):
