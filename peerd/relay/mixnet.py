@@ -285,7 +285,7 @@ class Mixnet:
             self._mixed(self._strategy.name, self._strategy.entropy_bits, real)
 
     def _release_cover(self, now: float) -> None:
-        """The slot of the strategy is now: this cover does not queue again. Direct mode hides nothing: none."""
+        """The slot of the strategy is now: this cover does not queue again. None in direct mode."""
         cover = None if self._mixing.direct else self.delivery.dummy()
         if cover is not None and self._routable(cover.first_hop):
             self._depart(Queued(cover.packet, cover.first_hop, cover.kind, 0.0, None), now)
