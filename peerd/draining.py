@@ -32,13 +32,13 @@ class Drain:
         self._announce = announce
         self._begun: float | None = None
 
-    async def watch(self, timeout: float) -> AsyncIterator[DrainProgress]:
-        """Begin, unless it has begun already, and tell until it is over. `timeout` in seconds from now."""
+    async def watch(self, seconds: float) -> AsyncIterator[DrainProgress]:
+        """Begin, unless it has begun already, and tell until it is over. It waits `seconds` at most."""
         if self._begun is None:
             self._begun = monotonic()
             self._announce()
         yield self._progress("announcing")
-        ends = monotonic() + timeout
+        ends = monotonic() + seconds
         quiet_since, relayed = monotonic(), self._relayed()
         while True:
             now = monotonic()

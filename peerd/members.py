@@ -9,7 +9,6 @@ DIR/roster.bin   all records, written soon after they change; each is verified a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 from peerd.clock import Clock, monotonic, wall
 from peerd.config import MembershipConfig
 from peerd.errors import DeniedError, InvalidInputError, PeerdError
+from peerd.keeping import Keeper
 from peerd.membership import (
     Admitted,
     Change,
@@ -133,7 +133,7 @@ class Members:
         )
         self._gossip = Gossip(self.roster, cell_bytes, config.gossip_interval_seconds, rng, monotonic())
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._saving: asyncio.Task[None] | None = None
+        self._keeper = Keeper(FILE, alarms)
         self._running = False
         self.skews: dict[PeerId, float] = {}
         """Seconds that a neighbour's wall clock is ahead of ours."""
@@ -170,10 +170,8 @@ class Members:
 
     async def close(self) -> None:
         """Write what is not written yet."""
-        if self._saving is not None:
-            await asyncio.wait({self._saving})
-        with contextlib.suppress(OSError):  # told of already
-            self._write(self.roster.dump())
+        self._keeper.keep(self._writing())
+        await self._keeper.close()
 
     # -- what comes in ----------------------------------------------------------
 
@@ -410,23 +408,17 @@ class Members:
 
     def _save(self) -> None:
         self._timers.pop("save", None)
-        if self._saving is not None and not self._saving.done():
+        if self._keeper.busy:
             self._save_soon()
         else:
-            self._saving = asyncio.create_task(self._save_now(self.roster.dump()))
+            self._keeper.keep(self._writing(), failed=self._save_later)
 
-    async def _save_now(self, data: bytes) -> None:
-        """Beside the event loop: an fsync may take long."""
-        try:
-            await asyncio.to_thread(self._write, data)
-        except OSError as error:
-            self._alarms.set("disk", True, f"{FILE} not written: {error}", cause=FILE)
-            self._arm("save", monotonic() + RETRY_SECONDS, self._save)
-        else:
-            self._alarms.set("disk", False, f"{FILE} is written again", cause=FILE)
+    def _save_later(self) -> None:
+        self._arm("save", monotonic() + RETRY_SECONDS, self._save)
 
-    def _write(self, data: bytes) -> None:
-        write_atomic(self._folder / FILE, data, 0o600)
+    def _writing(self) -> Callable[[], None]:
+        data = self.roster.dump()
+        return lambda: write_atomic(self._folder / FILE, data, 0o600)
 
 
 def _revoked() -> DeniedError:

@@ -1,5 +1,5 @@
-"""The node: joins the mixnet, the membership and the learning of one peer. Its methods are the command surface
-that the control API offers.
+"""The node: joins the mixnet, the membership and the learning of one peer. Its methods are the command
+surface that the control API offers.
 
     links <-> Pump(Mixnet(strategy, replay filter, Delivery)) <-> Node <-> Participation(Run(Rounds, trainer))
                                                                <-> Members(gossip, roster, view)
@@ -42,6 +42,7 @@ from peerd.membership import (
 from peerd.mixing import Mixing, check_mixing
 from peerd.observe import Alarms, EventLog, Metrics, Sample, Tally
 from peerd.participation import Participation
+from peerd.posting import Post
 from peerd.presence import Presence
 from peerd.relay import Mixnet, Pump
 from peerd.report import Report
@@ -50,7 +51,7 @@ from peerd.status import DrainProgress, MixingMeasured, NodeStatus, PeerStatus, 
 from peerd.status import Event as Happening
 from peerd.store import Checkpoint
 from peerd.tracing import TraceFile
-from peerd.types import DropReason, PeerId, RunSpec
+from peerd.types import PeerId, RunSpec
 
 SECRET_LABEL = b"message ids"
 INSTANCE_BITS = 63
@@ -143,6 +144,7 @@ class Node:
         self._pump = Pump(self._mixnet, self._on_events, lambda held: self._links.hold(held))
         self._links = self._make_links()
         self._mixing = self._make_mixing()
+        self._post = self._make_post()
         self._participation = self._make_participation()
         host, port = self._links.start()
         self.link_address = f"{host}:{port}"
@@ -222,16 +224,27 @@ class Node:
             tap=None if self._trace is None else self._trace.wrote,
         )
 
+    def _make_post(self) -> Post:
+        return Post(
+            self.state.identity.derive(SECRET_LABEL),
+            self._mixnet,
+            self._pump,
+            rng=self._rng,
+            tally=self.tally,
+            log=self._log,
+            on_events=self._on_events,
+            on_give_up=lambda number: self._participation.gave_up(number),
+        )
+
     def _make_participation(self) -> Participation:
         return Participation(
             self.state.peer_id,
-            self.state.identity.derive(SECRET_LABEL),
             self._config.training,
             view=self.view,
             members=self._members.roster.members,
             notices=self._members.roster.runs,
             checkpoint=self._checkpoint,
-            mixnet=self,
+            post=self._post,
             tell=self._presence.takes_part,
             rng=self._rng,
             tally=self.tally,
@@ -313,7 +326,7 @@ class Node:
                     self.tally.loops_lost += 1
                     self._mixing.judge_loops()
                 case GaveUp(tag=tag, reason=reason):
-                    self.gave_up(tag, reason)
+                    self._post.gave_up(tag, reason)
 
     def _on_payload(self, payload: bytes) -> None:
         match decode_payload(payload):
@@ -370,28 +383,6 @@ class Node:
         self.alarms.set(
             "disk", self._rotation.failing, "mix keys or replay log not written", cause="mix keys"
         )
-
-    # -- the runs' port to the mixnet -----------------------------------------
-
-    @property
-    def payload_bytes(self) -> int:
-        return self._mixnet.delivery.payload_bytes
-
-    def send(
-        self, to: PeerId, payload: bytes, tag: int, message_id: bytes | None = None
-    ) -> DropReason | None:
-        return self._pump.send(to, payload, tag, message_id)
-
-    def cancel(self, before: int | None) -> None:
-        """Forget messages of earlier rounds; None: of all."""
-        self._on_events(self._mixnet.delivery.cancel(lambda _peer, number: before is None or number < before))
-
-    def gave_up(self, round_number: int, reason: DropReason) -> None:
-        self.tally.dropped(reason)
-        if reason is DropReason.GAVE_UP:
-            self.tally.gave_up += 1
-            self._log.warning("gave up on a message", round=round_number)
-            self._participation.gave_up(round_number)
 
     # -- commands: mixing -----------------------------------------------------
 
@@ -450,13 +441,13 @@ class Node:
         """A join token of this peer, which must be a delegate. `name`: the only one it is good for."""
         return await self._enrolment.invite(name, expires_in, self._rotation.descriptor.address)
 
-    async def drain(self, timeout: float, *, stay: bool) -> AsyncIterator[DrainProgress]:
+    async def drain(self, seconds: float, *, stay: bool) -> AsyncIterator[DrainProgress]:
         """Leave politely: see `Drain`. The daemon ends after it, unless it is to stay."""
         if self._group is None:
             raise ConflictError("the peer is still starting or already stopping")
         if self._drain is None:
             self._drain = Drain(self._mixnet, self.tally, self._announce_leaving)
-        async for progress in self._drain.watch(timeout):
+        async for progress in self._drain.watch(seconds):
             yield progress
         self.events.add("node", "drained")
         if not stay:

@@ -1,57 +1,39 @@
-"""This peer's part in training runs: which run, from which round on, with whom; joining, leaving, coming back.
+"""This peer's part in training runs: which one, from which round on, with whom; joining, coming back.
 
 How a peer comes to a run:
 
-    started        an operator starts it on this peer, announced to all or not
-    announced      a notice signed by an operator comes by gossip: who hears of it soon begins with round 1, who
-                   hears of it later listens for one round first, as soon as somebody contributes
-    resumed        the daemon was restarted in the midst of one: it goes on where its checkpoint is, listens to
-                   where the others are by now, or trains on if there is nobody to listen to
+    started     an operator starts it on this peer, announced to all or not
+    announced   a notice signed by an operator comes by gossip: who hears of it soon begins with round 1; who
+                hears of it later listens for one round first, as soon as somebody contributes
+    resumed     the daemon was restarted in the midst of one: it goes on where its checkpoint is, listens to
+                where the others are by now, or trains on if there is nobody to listen to
 
-What it tells of itself is in its descriptor: the run, and the first round that has its fragments. From those of
-the others it knows whose fragments to expect. A run that has finished stays: who comes back late still gets the
-last fragments, until another run begins.
+What it tells of itself is in its descriptor: the run, and the first round that has its fragments. From those
+of the others it knows whose fragments to expect. A run that has finished stays: who comes back late still
+gets the last fragments, until another run begins.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from peerd.clock import monotonic, wall
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError, InvalidInputError, NotFoundError, PeerdError
-from peerd.learning import Fragment, Run, check_task, fragment_place
+from peerd.keeping import Keeper
+from peerd.learning import Fragment, Run, check_task
 from peerd.learning.fragment import Vector
 from peerd.membership import RunNotice, View
 from peerd.observe import Alarms, EventLog, Metrics, Tally
+from peerd.posting import Post
 from peerd.status import RoundResult, RunStatus
 from peerd.store import Checkpoint, Saved
 from peerd.types import DropReason, PeerId, RunSpec
-
-MESSAGE_ID_BYTES = 16
-
-
-class Mixnet(Protocol):
-    """How messages leave and are called back."""
-
-    @property
-    def payload_bytes(self) -> int: ...
-
-    def send(
-        self, to: PeerId, payload: bytes, tag: int, message_id: bytes | None = None
-    ) -> DropReason | None: ...
-
-    def cancel(self, before: int | None) -> None:
-        """Forget messages of earlier rounds; None: of all."""
-
-    def gave_up(self, round_number: int, reason: DropReason) -> None:
-        """A message that was not even taken."""
 
 
 class Participation:
@@ -60,14 +42,13 @@ class Participation:
     def __init__(
         self,
         me: PeerId,
-        secret: bytes,
         config: TrainingConfig,
         *,
         view: View,
         members: Callable[[], Sequence[PeerId]],
         notices: Callable[[], Sequence[RunNotice]],
         checkpoint: Checkpoint,
-        mixnet: Mixnet,
+        post: Post,
         tell: Callable[[bytes, int], None],
         rng: random.Random,
         tally: Tally,
@@ -76,26 +57,23 @@ class Participation:
         alarms: Alarms,
         log: Any,
     ) -> None:
-        """`secret`: 32 bytes that no restart changes. `tell`: the run and the first contributed round go into
-        this peer's descriptor."""
+        """`tell`: the run and the first contributed round go into this peer's descriptor."""
         self._me = me
-        self._secret = secret
         self._config = config
         self._view = view
         self._members = members
         self._notices = notices
         self._checkpoint = checkpoint
-        self._mixnet = mixnet
+        self._post = post
         self._tell = tell
         self._rng = rng
         self._tally = tally
         self._metrics = metrics
         self._events = events
-        self._alarms = alarms
+        self._keeper = Keeper("checkpoint", alarms)
         self._log = log
         self._spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._saving: asyncio.Task[None] | None = None
         self._together: frozenset[PeerId] = frozenset()
         """Those that take part in our run and can be sent to, as of the last look."""
         self._done: set[str] = set()
@@ -122,8 +100,7 @@ class Participation:
 
     async def close(self) -> None:
         """Wait for a checkpoint that is being written."""
-        if self._saving is not None:
-            await asyncio.wait({self._saving})
+        await self._keeper.close()
 
     def leave(self) -> None:
         """Take part in nothing from now on; what is on its way goes on."""
@@ -209,28 +186,15 @@ class Participation:
     # -- the run's port to the mixnet -----------------------------------------
 
     def broadcast(self, round_number: int, payloads: Sequence[bytes]) -> None:
-        """Every payload to every peer that takes part, in one random order over all of them."""
-        self._post([(peer, payload) for peer in self._together for payload in payloads], round_number)
+        """Every payload to every peer that takes part."""
+        self._post.send(self._together, payloads, round_number)
 
     def send_to(self, peer: PeerId, round_number: int, payloads: Sequence[bytes]) -> None:
-        self._post([(peer, payload) for payload in payloads], round_number)
+        self._post.send([peer], payloads, round_number)
 
     def forget_before(self, round_number: int) -> None:
         """Cancel what is still unsent or unacknowledged of earlier rounds."""
-        self._mixnet.cancel(round_number)
-
-    def _post(self, letters: list[tuple[PeerId, bytes]], round_number: int) -> None:
-        self._rng.shuffle(letters)
-        for peer, payload in letters:
-            refused = self._mixnet.send(peer, payload, round_number, self._message_id(peer, payload))
-            if refused is not None:
-                self._mixnet.gave_up(round_number, refused)
-
-    def _message_id(self, peer: PeerId, payload: bytes) -> bytes:
-        """The same whenever this fragment of this peer goes to that recipient, also after a restart, so that
-        it is taken once; to anybody without the secret as random as any other."""
-        place = fragment_place(payload)
-        return hashlib.blake2b(place + peer, key=self._secret, digest_size=MESSAGE_ID_BYTES).digest()
+        self._post.cancel(round_number)
 
     # -- the run's observer ---------------------------------------------------
 
@@ -330,7 +294,7 @@ class Participation:
         assert self._spawn is not None
         shard, shards = place or self._place(spec)
         others = self._view.taking_part(_run_bytes(spec))
-        self._mixnet.cancel(None)  # of an earlier run: tags are round numbers
+        self._post.cancel(None)  # of an earlier run: tags are round numbers
         self._done.add(spec.run_id)
         self.run = run = Run(
             spec=spec,
@@ -338,7 +302,7 @@ class Participation:
             shards=shards,
             others=[first for _, first in others],
             training=self._config,
-            payload_bytes=self._mixnet.payload_bytes,
+            payload_bytes=self._post.payload_bytes,
             sink=self,
             save=self._save,
             observer=self,
@@ -385,7 +349,7 @@ class Participation:
         if self._task is not None and self.run is run:
             self._task.cancel()
             await asyncio.wait({self._task})
-            self._mixnet.cancel(None)
+            self._post.cancel(None)
 
     def _end(self, run: Run) -> None:
         """Without waiting, and without calling back what is on its way."""
@@ -414,11 +378,8 @@ class Participation:
         announced: bool,
         finished: bool,
     ) -> None:
-        """Write the checkpoint beside the event loop: an fsync may take long."""
-        before = self._saving
-
-        def write() -> None:
-            self._checkpoint.save(
+        self._keeper.keep(
+            lambda: self._checkpoint.save(
                 spec,
                 round_number,
                 vector,
@@ -427,19 +388,7 @@ class Participation:
                 announced=announced,
                 finished=finished,
             )
-
-        async def save() -> None:
-            if before is not None:
-                await asyncio.wait({before})
-            try:
-                await asyncio.to_thread(write)
-            except Exception as error:  # a full disk, no memory: the next one may succeed
-                self._log.error("checkpoint not written", error=str(error))
-                self._alarms.set("disk", True, f"checkpoint not written: {error}", cause="checkpoint")
-            else:
-                self._alarms.set("disk", False, "checkpoints are written again", cause="checkpoint")
-
-        self._saving = asyncio.create_task(save())
+        )
 
     def _is_stopped(self, spec: RunSpec) -> bool:
         return any(notice.stopped for notice in self._notices() if notice.spec.run_id == spec.run_id)

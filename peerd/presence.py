@@ -1,9 +1,9 @@
-"""What this peer says of itself: its descriptor, anew whenever keys, address, run or intentions change; and what
-it does when somebody else speaks in its name.
+"""What this peer says of itself: its descriptor, anew whenever keys, address, run or intentions change; and
+what it does when somebody else speaks in its name.
 
-Two daemons with one identity would answer each other's acknowledgements and spoil each other's keys. Each start
-of a daemon is an instance of its own, and descriptors tell of it. Who hears of a later instance of itself stops;
-who hears of an earlier one outbids it, so that it hears of this one.
+Two daemons with one identity would answer each other's acknowledgements and spoil each other's keys. Each
+start of a daemon is an instance of its own, and descriptors tell of it. Who hears of a later instance of
+itself stops; who hears of an earlier one outbids it, so that it hears of this one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Presence:
         self._say(replace(self._about, leaving=True, run=b"", contributes_from=0))
 
     def heard(self, descriptor: Descriptor) -> None:
-        """A descriptor of this peer that this instance has not made: of its last life, or of another instance."""
+        """A descriptor of this peer that this instance has not made: of an earlier one, or of another."""
         self._last_version = max(self._last_version, descriptor.version)
         if not self._up or descriptor.instance == self._about.instance:
             return

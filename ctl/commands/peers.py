@@ -16,8 +16,8 @@ from ctl.text import seconds
 from peerd.pb import peers_pb2
 
 Peers = list[peers_pb2.Peer]
-COLUMNS = ("Peer", "State", "Since#", "Version#", "Epoch#", "Link RTT#", "Skew#", "Run", "Loops#", "Excess#", "Software",
-           "Address", "Outbound", "Inbound", "Queue#")  # fmt: skip
+COLUMNS = ("Peer", "State", "Since#", "Version#", "Epoch#", "Link RTT#", "Skew#", "Run", "Loops#", "Excess#",
+           "Software", "Address", "Outbound", "Inbound", "Queue#")  # fmt: skip
 SPARE = (
     "Excess#",
     "Queue#",

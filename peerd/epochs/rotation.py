@@ -26,6 +26,9 @@ from peerd.store import MixKeyFile, ReplayLog, boot_id
 
 FOLDER = "replay"
 SUFFIX = ".log"
+VERSIONS_AHEAD = 256
+"""Versions are about Unix time, each instance's own share of this ahead: two that have the same keys rotate in
+the same second, and a tie of their descriptors would keep them from hearing of each other."""
 NOTHING = About()
 
 
@@ -218,7 +221,8 @@ class Rotation:
         keys = tuple((epoch, self.keyring[epoch].key.public) for epoch in (self.epoch, self.epoch + 1))
         if keys == self.descriptor.mix_keys and self._about == self._described:
             return False
-        self._version = max(self._version + 1, int(wall))
+        ahead = self._about.instance % VERSIONS_AHEAD
+        self._version = max(self._version + 1, int(wall) + ahead)
         self.descriptor = self._identity.describe(keys, self._version, **asdict(self._about))
         self._described = self._about
         return True

@@ -43,7 +43,8 @@ class LinkTable:
     says, which is asked of every owner of a certificate of our CA, also of one whom nobody knows yet.
 
     `on_packet` gets the packets of all neighbours and never learns whose they are. `on_gossip` gets gossip
-    and the neighbour that it came from. `greet` gives what a peer is told that has just connected. `on_link` tells of each link that comes up or goes down, once.
+    and the neighbour that it came from. `greet` gives what a peer is told that has just connected. `on_link`
+    tells of each link that comes up or goes down, once.
     `on_drop` counts what `send` did not return: cells queued on a link that broke, and other sides refused
     (HANDSHAKE_FAILED, BAD_CERTIFICATE, REVOKED_PEER: not expected, UNKNOWN_PEER: too many newcomers at a
     time, BAD_CELL, GOSSIP_FLOOD).

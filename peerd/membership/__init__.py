@@ -1,4 +1,4 @@
-"""Who belongs to the network: identities, admission by the authority, signed records and how they spread, the view.
+"""Who belongs to the network: identities, admission by the authority, signed records, gossip, the view.
 
 Private keys are made where they are used: a peer's in its state directory, the authority's in the
 network directory. What travels is a request (public keys) and a bundle (certificates, descriptors).

@@ -1,4 +1,4 @@
-"""Alarms: what an operator should act on now. Each is told of once when it is raised and once when it is over."""
+"""Alarms: what an operator should act on now. Each is told of when it is raised and when it is over."""
 
 from __future__ import annotations
 

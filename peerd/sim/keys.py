@@ -15,6 +15,7 @@ from peerd.membership.descriptor import sign_descriptor
 from peerd.sphinx import EpochKey, Epochs, Keyring, MixKey, ReplayFilter
 
 REPLAY_CAPACITY = 20_000
+VERSIONS_AHEAD = 256
 
 
 class SimKeys:
@@ -78,7 +79,8 @@ class SimKeys:
         keys = tuple((epoch, self.keyring[epoch].key.public) for epoch in (self.epoch, self.epoch + 1))
         if keys == self.descriptor.mix_keys and self._about == self._described:
             return False
-        self._version = max(self._version + 1, int(wall))
+        ahead = self._about.instance % VERSIONS_AHEAD
+        self._version = max(self._version + 1, int(wall) + ahead)
         fields = asdict(self._about)
         address = fields.pop("address") or self._address
         self.descriptor = sign_descriptor(

@@ -75,7 +75,7 @@ class Play:
         self.say(f"{peers} peers, {settings.epochs}, {self.spec.rounds} rounds, loss {loss}, stale {stale}")
         self.revoked: set[int] = set()
         self.away_until: Counter[int] = Counter()
-        """When who was frozen or cut off was back."""
+        """When who was frozen, cut off or not running was back."""
         self.cells: list[bytes] = []
         self.net.drop = self._overhear
         self.net.at(0.5, self._announce)
@@ -114,7 +114,9 @@ class Play:
     def _join(self) -> None:
         if len(self.net.hosts) < MOST_PEERS:
             contact = self.rng.choice(self._well())
-            self.say(f"{self.net.join(contact)} joins by {contact}")
+            newcomer = self.net.join(contact)
+            self.say(f"{newcomer} joins by {contact}")
+            self._away([newcomer], 0.0)
 
     def _leave(self) -> None:
         victim = self._victim()
@@ -134,6 +136,7 @@ class Play:
 
     def _restart(self, victim: int) -> None:
         self.say(f"{victim} starts again: {self.net.restart(victim)}")
+        self._away([victim], 0.0)
 
     def _freeze(self) -> None:
         victim = self._victim()
@@ -191,7 +194,9 @@ class Play:
     def _clone(self) -> None:
         if len(self.net.hosts) < MOST_PEERS and self._well():
             original = self.rng.choice(self._well())
-            self.say(f"{original} is started a second time, as {self.net.clone(original)}")
+            copy = self.net.clone(original)
+            self.say(f"{original} is started a second time, as {copy}")
+            self._away([copy], 0.0)
 
     def _another_run(self) -> None:
         told = self.rng.choice(self._well())

@@ -44,15 +44,14 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     ("4 packets", frozenset({"link", "relay"})),
     (
         "5 parts of the node",
-        frozenset(
-            {"draining", "enrolment", "epochs", "members", "mixing", "participation", "sim", "tracing"}
-        ),
+        frozenset({"draining", "enrolment", "epochs", "keeping", "mixing", "posting", "sim", "tracing"}),
     ),
-    ("6 what the node says", frozenset({"presence", "report"})),
-    ("7 the node", frozenset({"node"})),
-    ("8 control", frozenset({"control"})),
-    ("9 the daemon", frozenset({"daemon"})),
-    ("9 the command line", frozenset({"__main__"})),
+    ("6 whom and what it knows", frozenset({"members", "participation", "presence"})),
+    ("7 what the node says", frozenset({"report"})),
+    ("8 the node", frozenset({"node"})),
+    ("9 control", frozenset({"control"})),
+    ("10 the daemon", frozenset({"daemon"})),
+    ("10 the command line", frozenset({"__main__"})),
 )
 HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in parts}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from peerd.epochs import Rotation
-from peerd.membership import Identity
+from peerd.membership import About, Identity
 from peerd.sphinx import Epochs
 
 SECONDS, GRACE = 100.0, 20.0
@@ -38,10 +38,12 @@ class Life:
         self.log = Log()
         self.rotation: Rotation | None = None
 
-    def start(self, wall: float, seconds: float = SECONDS, grace: float = GRACE) -> Rotation:
+    def start(
+        self, wall: float, seconds: float = SECONDS, grace: float = GRACE, about: About | None = None
+    ) -> Rotation:
         self.log = Log()
         made = Rotation(self.dir, self.identity, Epochs(seconds, grace), CAPACITY, self.log)
-        made.start(wall)
+        made.start(wall, about or About())
         self.rotation = made
         return made
 
