@@ -21,37 +21,50 @@ from peerd.types import PacketKind
 LOOK_SECONDS = 0.1
 LINGER_SECONDS = 2.0
 """At least: until all have heard of it, and what they sent before has come."""
+OVER = ("drained", "timeout")
 LINGER_ROUND_TRIPS = 2.0
 """Of the slowest 5 in 100."""
 
 
 class Drain:
+    """`run` is the whole of it, once begun; `watch` tells how far it is, to any number of watchers, none of
+    whom it needs."""
+
     def __init__(self, mixnet: Mixnet, tally: Tally, announce: Callable[[], None]) -> None:
         self._mixnet = mixnet
         self._tally = tally
         self._announce = announce
-        self._begun: float | None = None
+        self._now = self._progress("announcing")
+        self._changed = asyncio.Event()
 
-    async def watch(self, seconds: float) -> AsyncIterator[DrainProgress]:
-        """Begin, unless it has begun already, and tell until it is over. It waits `seconds` at most."""
-        if self._begun is None:
-            self._begun = monotonic()
-            self._announce()
-        yield self._progress("announcing")
+    async def run(self, seconds: float) -> str:
+        """Until nothing is left to do, `seconds` at most: `drained` or `timeout`."""
+        self._announce()
         ends = monotonic() + seconds
         quiet_since, relayed = monotonic(), self._relayed()
         while True:
             now = monotonic()
             if self._relayed() != relayed or not self._is_empty():
                 quiet_since, relayed = now, self._relayed()
-            if now >= quiet_since + self._linger():
-                yield self._progress("drained")
-                return
-            if now >= ends:
-                yield self._progress("timeout")
-                return
-            yield self._progress("draining")
+            over = "drained" if now >= quiet_since + self._linger() else "timeout" if now >= ends else ""
+            self._tell(self._progress(over or "draining"))
+            if over:
+                return over
             await asyncio.sleep(min(LOOK_SECONDS, max(ends - now, 0.0)))
+
+    async def watch(self) -> AsyncIterator[DrainProgress]:
+        """How it stands, and each change, until it is over."""
+        while True:
+            now, changed = self._now, self._changed
+            yield now
+            if now.state in OVER:
+                return
+            await changed.wait()
+
+    def _tell(self, progress: DrainProgress) -> None:
+        self._now = progress
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _linger(self) -> float:
         return max(LINGER_SECONDS, LINGER_ROUND_TRIPS * self._tally.rtt_quantile(0.95))

@@ -55,6 +55,8 @@ from peerd.types import PeerId, RunSpec
 
 SECRET_LABEL = b"message ids"
 INSTANCE_BITS = 63
+TELL_SECONDS = 0.1
+"""For those who watch a drain to hear of its end before the daemon ends."""
 
 
 class Node:
@@ -117,6 +119,7 @@ class Node:
         self.stop_requested = asyncio.Event()
         """Set when the daemon is to end."""
         self._drain: Drain | None = None
+        self._started = False
         self.link_address = ""
         self.metrics_address = ""
 
@@ -149,6 +152,7 @@ class Node:
         host, port = self._links.start()
         self.link_address = f"{host}:{port}"
         self._enrolment.bind()
+        self._started = True
         self._report = Report(
             self._members,
             self._links,
@@ -278,10 +282,11 @@ class Node:
             await self._links.close()
 
     async def close(self) -> None:
-        """Wait for what is being written, then close the replay logs."""
+        """Wait for what is being written, then close the replay logs. Also after a start that failed."""
         try:
-            await self._participation.close()
-            await self._members.close()
+            if self._started:
+                await self._participation.close()
+                await self._members.close()
         finally:
             self._rotation.close()
             if self._trace is not None:
@@ -339,15 +344,16 @@ class Node:
 
     def view_changed(self, changes: Sequence[Change]) -> None:
         """Somebody is there, or is not any more."""
+        if self._group is None:
+            return  # what is read from the disk at the start: nothing is on its way yet
         for change in changes:
             match change.state:
                 case "dead" | "revoked":
                     self._on_events(self._mixnet.peer_died(change.peer, monotonic()))
                 case "left":
                     self._on_events(self._mixnet.peer_left(change.peer))
-        if self._group is not None:
-            self._pump.wake()
-            self._participation.view_changed()
+        self._pump.wake()
+        self._participation.view_changed()
 
     def announced(self, notice: RunNotice) -> None:
         """An operator has announced a run, or its end."""
@@ -401,6 +407,7 @@ class Node:
         if self._group is None or self._drain is not None:
             raise ConflictError("the peer is still starting or already leaving")
         if signed:
+            self._participation.claim(spec)
             self._announce(signed, spec, stopped=False)
         return await self._participation.begin(spec, announced=bool(signed))
 
@@ -447,9 +454,14 @@ class Node:
             raise ConflictError("the peer is still starting or already stopping")
         if self._drain is None:
             self._drain = Drain(self._mixnet, self.tally, self._announce_leaving)
-        async for progress in self._drain.watch(seconds):
+            self._group.create_task(self._leave(self._drain, seconds, stay), name="drain")
+        async for progress in self._drain.watch():
             yield progress
-        self.events.add("node", "drained")
+
+    async def _leave(self, drain: Drain, seconds: float, stay: bool) -> None:
+        """Whether anybody watches or not."""
+        self.events.add("node", await drain.run(seconds))
+        await asyncio.sleep(TELL_SECONDS)
         if not stay:
             self.stop_requested.set()
 

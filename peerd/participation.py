@@ -111,6 +111,10 @@ class Participation:
 
     # -- commands -------------------------------------------------------------
 
+    def claim(self, spec: RunSpec) -> None:
+        """It is about to begin by command: not by its own announcement, too."""
+        self._done.add(spec.run_id)
+
     async def begin(self, spec: RunSpec, *, announced: bool) -> RunStatus:
         """Take part from round 1. ConflictError while another run goes on; bad tasks and data are refused."""
         if self.run is not None and not self.run.ended and self.run.spec.run_id == spec.run_id and announced:
@@ -353,7 +357,7 @@ class Participation:
 
     def _end(self, run: Run) -> None:
         """Without waiting, and without calling back what is on its way."""
-        run.stop()
+        run.stop(for_good=False)
         if self._task is not None:
             self._task.cancel()
 

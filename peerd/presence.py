@@ -17,6 +17,9 @@ from peerd.errors import ConflictError, PeerdError
 from peerd.membership import About, Descriptor
 from peerd.observe import Alarms
 
+STEP_SECONDS = 0.001
+"""Descriptors count time in milliseconds."""
+
 
 class Presence:
     def __init__(
@@ -60,7 +63,10 @@ class Presence:
     def heard(self, descriptor: Descriptor) -> None:
         """A descriptor of this peer that this instance has not made: of an earlier one, or of another."""
         self._last_version = max(self._last_version, descriptor.version)
-        if not self._up or descriptor.instance == self._about.instance:
+        if not self._up:
+            self._start_after(descriptor.started_at)
+            return
+        if descriptor.instance == self._about.instance:
             return
         own = (self._about.started_at, self._about.instance)
         if (descriptor.started_at, descriptor.instance) > own:
@@ -73,10 +79,15 @@ class Presence:
             return
         detail = "an older daemon with this peer's keys is about; it stops when it hears of this one"
         self._alarms.set("identity", True, detail)
-        self._rotation.outbid(descriptor.version, self._wall())
+        self._rotation.outbid(descriptor.version)
         self._publish(self._rotation.descriptor)
+
+    def _start_after(self, earlier: float) -> None:
+        """An earlier life has left that on the disk: this one is later, also if the clock was set back."""
+        if self._about.started_at <= earlier:
+            self._about = replace(self._about, started_at=earlier + STEP_SECONDS)
 
     def _say(self, about: About) -> None:
         self._about = about
-        if self._rotation.say(about, self._wall()):
+        if self._rotation.say(about):
             self._publish(self._rotation.descriptor)

@@ -99,7 +99,7 @@ QUICK = Schedule(
         Step(5, "kill", "dora"),
     ),
 )
-"""The same in about a minute, with two mix nodes on a path."""
+"""The same in a minute or two, with two mix nodes on a path."""
 DEMO_PEERS, DEMO_ROUNDS = 8, 8
 
 

@@ -19,7 +19,7 @@ SETTINGS = {False: (3, 10.0, 4.0), True: (2, 5.0, 2.5)}
 
 
 @click.command("churn", cls=Command)
-@click.option("--quick", is_flag=True, help="7 peers, 7 rounds, frozen for 8 s: about a minute.")
+@click.option("--quick", is_flag=True, help="7 peers, 7 rounds, frozen for 8 s: a minute or two.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of weights, partition and batches.")
 @click.option("--epochs", type=click.IntRange(min=1, max=1000), metavar="N",
               help="Local epochs.  [default: so many that a round takes seconds]")  # fmt: skip

@@ -18,18 +18,8 @@ from peerd.pb import peers_pb2
 Peers = list[peers_pb2.Peer]
 COLUMNS = ("Peer", "State", "Since#", "Version#", "Epoch#", "Link RTT#", "Skew#", "Run", "Loops#", "Excess#",
            "Software", "Address", "Outbound", "Inbound", "Queue#")  # fmt: skip
-SPARE = (
-    "Excess#",
-    "Queue#",
-    "Inbound",
-    "Outbound",
-    "Software",
-    "Address",
-    "Skew#",
-    "Loops#",
-    "Epoch#",
-    "Run",
-)
+SPARE = ("Excess#", "Queue#", "Inbound", "Outbound", "Software", "Address", "Skew#", "Loops#", "Epoch#",
+         "Run")  # fmt: skip
 
 
 @click.command(cls=Command)

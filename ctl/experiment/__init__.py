@@ -3,6 +3,8 @@
     workload -> records -> Observation -> adversary -> posteriors -+-> scores -> report, CSV, plot
                       \\-> Truth -> challenges -----------------------/
 
+What peers that come and go cost a run is measured in `churn/`.
+
 The adversaries (`adversaries.py` and below) are given an `Observation`, what is public, and of their own
 nodes the truth. The whole `Truth` only reaches the scores.
 """

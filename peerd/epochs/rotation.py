@@ -26,9 +26,6 @@ from peerd.store import MixKeyFile, ReplayLog, boot_id
 
 FOLDER = "replay"
 SUFFIX = ".log"
-VERSIONS_AHEAD = 256
-"""Versions are about Unix time, each instance's own share of this ahead: two that have the same keys rotate in
-the same second, and a tie of their descriptors would keep them from hearing of each other."""
 NOTHING = About()
 
 
@@ -76,7 +73,9 @@ class Rotation:
         for path in self._folder.glob(f"*{SUFFIX}"):
             if path not in {self._path(epoch) for epoch in self._logs}:
                 self._remove(path)
-        # Wall time too: a peer whose mix keys were lost still announces a newer descriptor than before.
+        # Wall time too: a peer whose mix keys were lost still announces a newer descriptor than before. From
+        # then on versions only count, more slowly than seconds go by: so the later of two instances with the
+        # same keys keeps the higher ones, and the earlier hears of it.
         self._version = max(before, version, int(wall))
         self.update(wall)
 
@@ -92,7 +91,7 @@ class Rotation:
         for epoch in fresh:
             self._make(epoch)
         self.keyring.accept(accepted)
-        changed = self._describe(wall)
+        changed = self._describe()
         if gone or fresh or changed or self._unsaved:
             self._save()
         for epoch in gone:
@@ -101,24 +100,24 @@ class Rotation:
             self._discard(epoch)
         return changed
 
-    def say(self, about: About, wall: float) -> bool:
+    def say(self, about: About) -> bool:
         """Something else of this peer beside its keys. Whether there is a new descriptor."""
         self._about = about
-        return self._renew(wall)
+        return self._renew()
 
-    def outbid(self, version: int, wall: float) -> None:
+    def outbid(self, version: int) -> None:
         """Another descriptor of this peer is about, with that version: make one that is newer."""
         self._version = max(self._version, version)
         self._described = About(instance=-1)
-        self._renew(wall)
+        self._renew()
 
     @property
     def failing(self) -> bool:
         """Whether the disk refuses keys, or the end of a log that lacks tags."""
         return self._unsaved or bool(self._spoiled)
 
-    def _renew(self, wall: float) -> bool:
-        changed = self._describe(wall)
+    def _renew(self) -> bool:
+        changed = self._describe()
         if changed:
             self._save()
         return changed
@@ -217,12 +216,11 @@ class Rotation:
         except OSError as error:
             self._log.error("replay log of no key not removed", error=str(error))
 
-    def _describe(self, wall: float) -> bool:
+    def _describe(self) -> bool:
         keys = tuple((epoch, self.keyring[epoch].key.public) for epoch in (self.epoch, self.epoch + 1))
         if keys == self.descriptor.mix_keys and self._about == self._described:
             return False
-        ahead = self._about.instance % VERSIONS_AHEAD
-        self._version = max(self._version + 1, int(wall) + ahead)
+        self._version += 1
         self.descriptor = self._identity.describe(keys, self._version, **asdict(self._about))
         self._described = self._about
         return True

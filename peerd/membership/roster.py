@@ -89,7 +89,7 @@ class Roster:
         if opened is None:
             return Refused(DropReason.BAD_GOSSIP, "not a record", hostile=True)
         known = self._shelf.get(opened.key)
-        if (known is not None and opened.version <= known.version) or self._is_of_the_past(opened):
+        if (known is not None and not self._replaces(opened, known)) or self._is_of_the_past(opened):
             return None
         verdict = self._refuse_unread(opened, known is None) or self._verify(opened, wall)
         if not isinstance(verdict, Verified):
@@ -113,6 +113,13 @@ class Roster:
         if claimed.kind is Kind.DESCRIPTOR and self.member(PeerId(claimed.id)) is None:
             claimed = Opened(Kind.CERTIFICATE, key_of(Kind.CERTIFICATE, claimed.id), version, b"", None)
         return not self._is_full(claimed, known is None)
+
+    def _replaces(self, opened: Opened, known: Record) -> bool:
+        """Of two descriptors of one version the first stays; but if there is another of oneself, somebody
+        else has the same keys, and this peer must hear of it."""
+        if opened.key == key_of(Kind.DESCRIPTOR, self.me) and opened.version == known.version:
+            return opened.encoded != known.encoded
+        return opened.version > known.version
 
     def _is_of_the_past(self, opened: Opened) -> bool:
         """A notice of a CA from before the authority ended all that were before."""

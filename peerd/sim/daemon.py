@@ -38,6 +38,7 @@ INSTANCE_BITS = 63
 LONGEST_WAIT_SECONDS = 30.0
 """The wall clock may be set at any time: it is looked at so often at least."""
 CHECKPOINT_SECONDS = 0.02
+STEP_SECONDS = 0.001
 BACKLOG = 4096
 """Cells that the kernel keeps for a frozen daemon."""
 SERIAL_BITS = 32
@@ -89,6 +90,7 @@ class SimDaemon:
         self.rng = random.Random(host.rng.getrandbits(64))  # noqa: S311 - a world is its seed
         self._settings = settings
         self._backlog: list[Action] = []
+        self._checkpoint = host.checkpoint
         self._last_version = 0
         self._running = False
         self._about = About(
@@ -114,7 +116,7 @@ class SimDaemon:
     def start(self) -> None:
         host = self.host
         if not self.members.load(host.roster, host.bundle):
-            self.kill("revoked")
+            self.end("revoked")
             return
         host.keys.start(self.wall(), self._about, self._last_version)
         self.mixnet = self._make_mixnet()
@@ -147,6 +149,13 @@ class SimDaemon:
             mixed=lambda _strategy, _bits, _count: None,
             announce=self._announce,
         )
+
+    def end(self, why: str) -> None:
+        """In order: what is not written yet is written."""
+        if not self.ended:
+            self.host.roster = self.members.roster.dump()
+            self.host.checkpoint = self._checkpoint
+            self.kill(why)
 
     def kill(self, why: str = "killed") -> None:
         """At once, at any moment; its kernel closes the connections."""
@@ -256,6 +265,9 @@ class SimDaemon:
     def expects(self, peer: PeerId, certificate: bytes) -> bool:
         return self._running and self.members.expects(peer, certificate)
 
+    def greeting(self, peer: PeerId) -> bytes | None:
+        return self.members.gossip.greeting(peer)
+
     def link_up(self, peer: PeerId) -> None:
         self.members.link_up(peer)
 
@@ -291,7 +303,11 @@ class SimDaemon:
     def heard_of_myself(self, descriptor: Descriptor) -> None:
         """The newer of two instances goes on."""
         self._last_version = max(self._last_version, descriptor.version)
-        if not self._running or descriptor.instance == self._about.instance:
+        if not self._running:
+            started_at = max(self._about.started_at, descriptor.started_at + STEP_SECONDS)
+            self._about = replace(self._about, started_at=started_at)
+            return
+        if descriptor.instance == self._about.instance:
             return
         other, own = (
             (descriptor.started_at, descriptor.instance),
@@ -300,11 +316,11 @@ class SimDaemon:
         if other > own:
             self.must_stop("another instance was started later")
             return
-        self.host.keys.outbid(descriptor.version, self.wall())
+        self.host.keys.outbid(descriptor.version)
         self.members.describe(self.host.keys.descriptor)
 
     def must_stop(self, why: str) -> None:
-        self.soon(lambda: self.kill(why))
+        self.soon(lambda: self.end(why))
 
     def _rotate(self) -> None:
         keys, before = self.host.keys, self.host.keys.epoch
@@ -317,7 +333,7 @@ class SimDaemon:
 
     def _say(self, about: About) -> None:
         self._about = about
-        if self.host.keys.say(about, self.wall()):
+        if self.host.keys.say(about):
             self.members.describe(self.host.keys.descriptor)
 
     def leave(self, timeout: float) -> None:
@@ -368,6 +384,7 @@ class SimDaemon:
 
     def save_checkpoint(self, saved: Saved) -> None:
         """Beside the event loop: a crash may come first."""
+        self._checkpoint = saved
 
         def save() -> None:
             if not self.ended:

@@ -26,7 +26,7 @@ class Owner(Protocol):
 
     def after(self, seconds: float, action: Action) -> None: ...
 
-    def kill(self, why: str) -> None: ...
+    def end(self, why: str) -> None: ...
 
 
 class SimDrain:
@@ -45,9 +45,9 @@ class SimDrain:
         if self._count() != self._relayed or busy:
             self._quiet_since, self._relayed = owner.now, self._count()
         if owner.now >= self._quiet_since + self._linger():
-            owner.kill("drained")
+            owner.end("drained")
         elif owner.now >= self._ends:
-            owner.kill("drain timeout")
+            owner.end("drain timeout")
         else:
             owner.after(LOOK_SECONDS, self.look)
 

@@ -15,7 +15,6 @@ from peerd.membership.descriptor import sign_descriptor
 from peerd.sphinx import EpochKey, Epochs, Keyring, MixKey, ReplayFilter
 
 REPLAY_CAPACITY = 20_000
-VERSIONS_AHEAD = 256
 
 
 class SimKeys:
@@ -51,18 +50,18 @@ class SimKeys:
                 key = MixKey.from_private(self._rng.randbytes(32))
                 self.keyring.put(EpochKey(epoch, key, ReplayFilter(REPLAY_CAPACITY)))
         self.keyring.accept(accepted)
-        return self._describe(wall)
+        return self._describe()
 
-    def say(self, about: About, wall: float) -> bool:
+    def say(self, about: About) -> bool:
         """Something else of this peer beside its keys. Whether there is a new descriptor."""
         self._about = about
-        return self._describe(wall)
+        return self._describe()
 
-    def outbid(self, version: int, wall: float) -> None:
+    def outbid(self, version: int) -> None:
         """Another descriptor of this peer is about, with that version: make one that is newer."""
         self._version = max(self._version, version)
         self._described = About(instance=-1)
-        self._describe(wall)
+        self._describe()
 
     def next_change(self, wall: float) -> float:
         return self._epochs.next_change(wall)
@@ -75,12 +74,11 @@ class SimKeys:
             other.keyring.put(EpochKey(known.epoch, known.key, ReplayFilter(REPLAY_CAPACITY)))
         return other
 
-    def _describe(self, wall: float) -> bool:
+    def _describe(self) -> bool:
         keys = tuple((epoch, self.keyring[epoch].key.public) for epoch in (self.epoch, self.epoch + 1))
         if keys == self.descriptor.mix_keys and self._about == self._described:
             return False
-        ahead = self._about.instance % VERSIONS_AHEAD
-        self._version = max(self._version + 1, int(wall) + ahead)
+        self._version += 1
         fields = asdict(self._about)
         address = fields.pop("address") or self._address
         self.descriptor = sign_descriptor(

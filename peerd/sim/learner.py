@@ -69,7 +69,7 @@ class Owner(Protocol):
 
 
 class SimRun:
-    """`others`: as for `set_cohort`. `initial`: the model that `start_round` starts from."""
+    """`others`, `members`: as for `set_cohort`. `initial`: the model that `start_round` starts from."""
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class SimRun:
         owner: Owner,
         payload_bytes: int,
         others: Sequence[int],
+        members: int,
         *,
         start_round: int = 1,
         initial: Vector | None = None,
@@ -91,6 +92,7 @@ class SimRun:
         """Its number in the ledger."""
         self.layout = Layout(training.parameters, fragment_values(payload_bytes))
         self.others = tuple(others)
+        self.members = members
         self.contributes_from = 0
         self.updates: dict[int, Vector] = {}
         self.models: dict[int, Vector] = {}
@@ -133,6 +135,7 @@ class SimRun:
             self._owner.rng,
             start_round=self._start_round,
             listening=self._listening,
+            members=self.members,
         )
         self._step(Rounds.start)
         early, self._early = self._early, []
@@ -171,9 +174,9 @@ class SimRun:
                 return True
         return False
 
-    def set_cohort(self, others: Sequence[int]) -> None:
-        self.others = tuple(others)
-        self._step(lambda rounds, now: rounds.set_cohort(self.others, now))
+    def set_cohort(self, others: Sequence[int], members: int) -> None:
+        self.others, self.members = tuple(others), members
+        self._step(lambda rounds, now: rounds.set_cohort(others, now, members))
 
     def appeared(self, peer: PeerId) -> None:
         """It needs this round's fragments, too."""
@@ -187,11 +190,12 @@ class SimRun:
         if self.rounds is not None:
             self.rounds.gave_up(round_number)
 
-    def stop(self) -> None:
+    def stop(self, *, for_good: bool = True) -> None:
         self._step(Rounds.stop)
         if not self.ended:
-            self._keep(finished=True)
             self._end("stopped")
+            if for_good:
+                self._keep(finished=True)
 
     # -- outputs --------------------------------------------------------------
 

@@ -61,6 +61,9 @@ class End(Protocol):
 
     def link_down(self, peer: PeerId) -> None: ...
 
+    def greeting(self, peer: PeerId) -> bytes | None:
+        """What a peer is told that has just connected."""
+
     def take_packet(self, packet: bytes) -> None: ...
 
     def take_gossip(self, source: PeerId, data: bytes) -> None: ...
@@ -204,7 +207,7 @@ class SimLinks:
     def to(self, peer: PeerId) -> Link | DropReason:
         """The link for what goes to a neighbour."""
         link = self._up.get(peer)
-        if link is not None and link.closed_by is None:
+        if link is not None and link.closed_by is not self._me:
             return link
         return DropReason.LINK_DOWN if peer in self._dials else DropReason.UNKNOWN_PEER
 

@@ -16,6 +16,7 @@ from peerd.membership import (
     Descriptor,
     Gossip,
     Heard,
+    Kind,
     Member,
     Record,
     Refused,
@@ -31,6 +32,7 @@ from peerd.sim.timeline import Action, Alarm
 from peerd.sim.verifier import SharedVerifier, Verdicts
 from peerd.types import DropReason, PeerId
 
+DECISIONS = frozenset({Kind.AUTHORITY, Kind.DELEGATION, Kind.REVOCATION})
 SAVE_AFTER_SECONDS = 1.0
 EXPIRE_SECONDS = 60.0
 
@@ -143,7 +145,8 @@ class SimMembers:
         if not isinstance(outcome, Admitted):
             return outcome
         self._take_in(outcome.record)
-        self._sync()
+        if outcome.dropped or outcome.record.kind in DECISIONS:
+            self._sync()
         if is_news(outcome):
             neighbours = self._links.neighbours
             self._send(self.gossip.publish([outcome.record], neighbours, self._owner.now))
@@ -179,7 +182,7 @@ class SimMembers:
             self.skews[source] = heard.skew
         for record in heard.records:
             self._take_in(record)
-        if heard.records:
+        if heard.dropped or any(record.kind in DECISIONS for record in heard.records):
             self._sync()
         self._send(heard.tells)
 

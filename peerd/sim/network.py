@@ -234,7 +234,8 @@ class Network(Wires):
                 fail(self.delay())
                 return
             self._open.append(link)
-            self.at(self.now + self.delay(), lambda: self._opened(dialled, link))
+            greeting = link.target.greeting(source.peer_id)
+            self.at(self.now + self.delay(), lambda: self._opened(dialled, link, greeting))
 
         self.at(self.now + 2 * self.delay(), arrive)
 
@@ -242,12 +243,15 @@ class Network(Wires):
         """The first of the hosts there whose daemon runs."""
         return next((place for place in self._places.get(address, []) if place in self._running), None)
 
-    def _opened(self, dialled: Dialled, link: Link) -> None:
-        if dialled.source.ended:
-            link.close(dialled.source, self)
-        else:
-            self._listen_to(link)
-            dialled.source.do(lambda: dialled.opened(link))
+    def _opened(self, dialled: Dialled, link: Link, greeting: bytes | None) -> None:
+        source = dialled.source
+        if source.ended:
+            link.close(source, self)
+            return
+        self._listen_to(link)
+        if greeting is not None:
+            source.take_gossip(dialled.peer, greeting)
+        source.do(lambda: dialled.opened(link))
 
     def tell(self, source: End, target: End, action: Action) -> None:
         cut = self._is_cut(source.place, target.place)

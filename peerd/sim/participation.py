@@ -103,7 +103,7 @@ class SimParticipation:
         """Take part in nothing from now on; what is on its way goes on."""
         self._leaving = True
         if self.run is not None:
-            self.run.stop()
+            self.run.stop(for_good=False)
         self._owner.say_what_run(b"", 0)
 
     # -- what comes -----------------------------------------------------------
@@ -127,7 +127,7 @@ class SimParticipation:
         others = self._view.taking_part(_run_bytes(run.spec))
         alive = frozenset(self._view.alive())
         together = tuple(sorted(peer for peer, _ in others if peer in alive))
-        run.set_cohort([first for _, first in others])
+        run.set_cohort([first for _, first in others], self._other_members)
         appeared = [peer for peer in together if peer not in self._together]
         self._together = together
         for peer in appeared:
@@ -242,6 +242,7 @@ class SimParticipation:
             self,
             self._owner.payload_bytes,
             others,
+            self._other_members,
             start_round=start_round,
             initial=initial,
             listening=listening,
@@ -258,6 +259,10 @@ class SimParticipation:
         run.stop()
         if self.run is run:
             self._owner.cancel(None)
+
+    @property
+    def _other_members(self) -> int:
+        return len(self._roster.members()) - 1
 
     def _is_stopped(self, spec: RunSpec) -> bool:
         return any(notice.stopped for notice in self._roster.runs() if notice.spec.run_id == spec.run_id)

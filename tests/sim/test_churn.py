@@ -76,6 +76,7 @@ class Play:
         self.revoked: set[int] = set()
         self.away_until: Counter[int] = Counter()
         """When who was frozen, cut off or not running was back."""
+        self.contacts: dict[int, int] = {}
         self.cells: list[bytes] = []
         self.net.drop = self._overhear
         self.net.at(0.5, self._announce)
@@ -102,19 +103,30 @@ class Play:
         self.rng.choices(list(operations), list(operations.values()))[0]()
 
     def _well(self) -> list[int]:
-        """Hosts whose daemons run and are not frozen or revoked."""
-        hosts = self.net.hosts
-        return [d.place for d in self.survivors() if not hosts[d.place].frozen and d.drain is None]
+        """Hosts whose daemons run and will go on if nothing happens to them."""
+        times = Counter(daemon.peer_id for daemon in self.net.daemons)
+        return [
+            daemon.place
+            for daemon in self.survivors()
+            if times[daemon.peer_id] == 1 and daemon.drain is None and not daemon.host.frozen
+        ]
 
     def _victim(self) -> int | None:
-        """Somebody without whom there are still enough mix nodes."""
+        """Somebody without whom there are still enough mix nodes, and who is no newcomer's only contact."""
+        needed = [
+            contact
+            for newcomer, contact in self.contacts.items()
+            if self.net.is_up(newcomer) and len(self.net[newcomer].links.neighbours) < 2
+        ]
         well = self._well()
-        return self.rng.choice(well) if len(well) > self.hops + 3 else None
+        spare = [place for place in well if place not in needed]
+        return self.rng.choice(spare) if spare and len(well) > self.hops + 3 else None
 
     def _join(self) -> None:
         if len(self.net.hosts) < MOST_PEERS:
             contact = self.rng.choice(self._well())
             newcomer = self.net.join(contact)
+            self.contacts[newcomer] = contact
             self.say(f"{newcomer} joins by {contact}")
             self._away([newcomer], 0.0)
 
@@ -192,9 +204,9 @@ class Play:
         self.say(f"loss {self.net.loss}")
 
     def _clone(self) -> None:
-        if len(self.net.hosts) < MOST_PEERS and self._well():
-            original = self.rng.choice(self._well())
-            copy = self.net.clone(original)
+        original = self._victim()
+        if len(self.net.hosts) < MOST_PEERS and original is not None:
+            copy = self.net.clone(original, elsewhere=self.rng.random() < 0.5)
             self.say(f"{original} is started a second time, as {copy}")
             self._away([copy], 0.0)
 
@@ -276,7 +288,7 @@ def check_memory(play: Play) -> None:
     hosts = len(play.net.hosts)
     for daemon in play.survivors():
         sender = daemon.mixnet.delivery._sender
-        for name in ("_queue", "_again", "_open", "_surbs", "_timers"):
+        for name in ("_queue", "_again", "_open", "_unsettled", "_surbs", "_timers"):
             assert not getattr(sender, name), (daemon.place, name)
         assert daemon.mixnet.inbox_depth == 0
         assert daemon.mixnet.mix_depth <= hosts  # gossip
@@ -359,3 +371,26 @@ def test_churn(seed):
 @pytest.mark.parametrize("seed", range(50, 1050))
 def test_more_churn(seed):
     check(seed)
+
+
+def test_all_of_it_does_happen():
+    """Or the tests above would be of calm networks."""
+    happened: Counter[str] = Counter()
+    for seed in range(12):
+        play = Play(seed)
+        play.net.run(ENDS + 8.0)
+        happened.update(word for line in play.log for word in line.split())
+        happened.update(play.net.ledger.outcomes.keys())
+        for daemon in play.net.lives:
+            happened.update(reason.value for reason in daemon.dropped_counts)
+            happened[daemon.ended] += 1
+            for run in daemon.runs:
+                happened["skipped"] += len(run.skips)
+                happened.update(result.closed_by for result in run.rounds.status.results if run.rounds)
+                happened["listened"] += sum(result.listened for result in run.rounds.status.results)
+    for what in (
+        "joins", "leaves", "crashes", "starts", "frozen", "apart", "revoked", "clock", "second",
+        "acked", "cancelled", "peer_dead", "gave_up", "duplicate", "revoked_peer", "round_past",
+        "drained", "killed", "another instance was started later", "complete", "grace", "listened", "skipped",
+    ):  # fmt: skip
+        assert happened[what] > 0, what

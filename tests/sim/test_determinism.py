@@ -44,10 +44,37 @@ print(net.digest(), sum(sum(p.sent.values()) for p in net.peers.values()),
       sum(len(p.acked) for p in net.peers.values()))
 """
 
+COMING_AND_GOING = """
+import sys
+from peerd.config import MixingConfig
+from peerd.sim import Network, Settings
+from peerd.sphinx import Epochs
+from peerd.types import RunSpec
 
-def play(seed: int, hash_seed: str) -> tuple[str, int, int]:
+COVER = MixingConfig(loop_rate_per_second=0.05, drop_rate_per_second=0.05, hops=2)
+settings = Settings(mixing=COVER, epochs=Epochs(15.0, 5.0))
+net = Network(9, int(sys.argv[1]), settings, skew_seconds=0.5, loss=0.01)
+spec = RunSpec(run_id=32 * "7", task="digits-cnn", rounds=5, grace_seconds=2.0, round_timeout_seconds=20.0)
+net.at(2.0, lambda: net.announce(spec, 1))
+net.at(4.0, lambda: net.join(3))
+net.at(5.0, lambda: net.crash(2))
+net.at(6.0, lambda: net.partition(range(4), range(4, 10)))
+net.at(9.0, net.heal)
+net.at(11.0, lambda: net.restart(2))
+net.at(12.0, lambda: net.freeze(5))
+net.at(14.0, lambda: net.leave(0))
+net.at(15.0, lambda: net.revoke(7, 4))
+net.at(17.0, lambda: net.clone(8, elsewhere=True))
+net.at(18.0, lambda: net.thaw(5))
+net.at(20.0, lambda: net.set_skew(1, -1.0))
+net.run(40.0)
+print(net.digest(), sum(sum(life.sent.values()) for life in net.lives), net.ledger.outcomes["acked"])
+"""
+
+
+def play(seed: int, hash_seed: str, program: str = EVERYTHING) -> tuple[str, int, int]:
     done = subprocess.run(
-        [sys.executable, "-c", EVERYTHING, str(seed)],
+        [sys.executable, "-c", program, str(seed)],
         env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -61,6 +88,15 @@ def test_two_processes_see_the_same_world():
     assert one == two
     assert one[0] != other[0]
     assert one[1] > 3000
+    assert one[2] > 100
+
+
+def test_two_processes_see_the_same_peers_come_and_go():
+    with ThreadPoolExecutor(2) as pool:
+        one, two, other = pool.map(play, (1, 1, 2), ("1", "2", "1"), 3 * (COMING_AND_GOING,))
+    assert one == two
+    assert one[0] != other[0]
+    assert one[1] > 2000
     assert one[2] > 100
 
 

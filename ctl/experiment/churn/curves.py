@@ -23,8 +23,9 @@ class Point:
     seconds: float
     active: int
     """Daemons that run and are neither frozen nor draining: the truth."""
-    seen_alive: float
-    """Oneself and the others seen alive, mean over the steady peers: what the network knows of it."""
+    seen_alive: float | None
+    """Oneself and the others seen alive, mean over the steady peers: what the network knows of it. None
+    before the first of them has said so."""
     resent: int
     dropped_unacked: int
     """Messages dropped before an acknowledgement came: the sum of the next three."""
@@ -81,9 +82,9 @@ def _active(happened: Sequence[Happened], schedule: Schedule, at: float) -> int:
     return started + sum(_CHANGES.get(h.what, 0) for h in happened if h.at <= at)
 
 
-def _seen(record: Record, schedule: Schedule, at: float) -> float:
+def _seen(record: Record, schedule: Schedule, at: float) -> float | None:
     seen = [s.alive for name in schedule.steady if (s := record.latest_of(name, at)) is not None]
-    return fmean(seen) + 1 if seen else 0.0
+    return fmean(seen) + 1 if seen else None
 
 
 def as_csv(points: Sequence[Point]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ def draw(points: Sequence[Point], happened: Sequence[Happened], begin: float, ti
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
     seconds = [point.seconds for point in points]
     top.step(seconds, [p.active for p in points], where="post", color=BLUE, label="daemons that take part")
-    top.plot(seconds, [p.seen_alive for p in points], color=ORANGE, linewidth=1.2,
+    seen = [math.nan if p.seen_alive is None else p.seen_alive for p in points]
+    top.plot(seconds, seen, color=ORANGE, linewidth=1.2,
              label="as the steady peers see it, mean")  # fmt: skip
     top.set_ylabel("active peers")
     top.set_ylim(bottom=0.0)

@@ -212,6 +212,25 @@ def test_status_shows_alarms(two: Any, peerctl: Any) -> None:
     assert "a new one" in peerctl("status").stdout
 
 
+def test_status_shows_who_leaves_and_who_may_sign_in_others(two: Any, peerctl: Any) -> None:
+    plain = peerctl("status").stdout
+    assert "draining" not in plain and "delegate" not in plain
+    two[0].status.draining = two[0].status.delegate = True
+    two[0].status.alarms.extend(["disk", "clock", "identity"])
+    detail = peerctl("status").stdout
+    for words in (
+        "draining",
+        "may sign in newcomers",
+        "DISK: state cannot be written",
+        "CLOCK: ",
+        "IDENTITY: ",
+    ):
+        assert words in detail
+    rows = {line.split()[0]: line.split() for line in peerctl("--all", "status").stdout.splitlines() if line}
+    assert "draining" in rows["alice"] and "training" in rows["bob"]
+    assert peerctl.json("status")["delegate"] is True
+
+
 def test_peers_show_epoch_and_loop_quality(two: Any, peerctl: Any) -> None:
     del two[0].peers[:]
     two[0].peers += [

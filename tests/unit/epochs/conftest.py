@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from peerd.epochs import Rotation
-from peerd.membership import About, Identity
+from peerd.membership import Identity
 from peerd.sphinx import Epochs
 
 SECONDS, GRACE = 100.0, 20.0
@@ -38,12 +38,10 @@ class Life:
         self.log = Log()
         self.rotation: Rotation | None = None
 
-    def start(
-        self, wall: float, seconds: float = SECONDS, grace: float = GRACE, about: About | None = None
-    ) -> Rotation:
+    def start(self, wall: float, seconds: float = SECONDS, grace: float = GRACE) -> Rotation:
         self.log = Log()
         made = Rotation(self.dir, self.identity, Epochs(seconds, grace), CAPACITY, self.log)
-        made.start(wall, about or About())
+        made.start(wall)
         self.rotation = made
         return made
 

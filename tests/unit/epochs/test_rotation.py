@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peerd.epochs import Rotation
-from peerd.membership import About, Identity, decode_descriptor
+from peerd.membership import Identity, decode_descriptor
 from peerd.sphinx import Epochs
 from peerd.types import DropReason
 
@@ -154,20 +154,19 @@ def test_a_clock_that_jumps_by_many_epochs(life, to):
     assert not old & set(privates(rotation).values())
 
 
-def test_two_instances_of_one_peer_do_not_go_on_under_the_same_version(life, tmp_path):
-    """Both rotate at the same second, and of two descriptors of one version neither displaces the other: apart
-    until then, they would not hear of each other at all."""
-    other_folder = tmp_path / "copied"
-    shutil.copytree(life.dir, other_folder)
-    other = Rotation(other_folder, life.identity, Epochs(100.0, 20.0), 1000, life.log)
-    one = life.start(T0, about=About(instance=7))
-    other.start(T0, About(instance=8))
-    assert one.descriptor.version != other.descriptor.version
-    for wall in (T0 + 60, T0 + 160):
-        assert one.update(wall)
-        assert other.update(wall)
-        assert one.descriptor.version != other.descriptor.version
-    other.close()
+def test_the_later_of_two_instances_keeps_the_higher_version(life, tmp_path):
+    """Only what is newer is passed on: however often both rotate, the earlier can hear of the later."""
+    earlier = life.start(T0)
+    copied = tmp_path / "copied"
+    shutil.copytree(life.dir, copied)
+    later = Rotation(copied, life.identity, Epochs(100.0, 20.0), 1000, life.log)
+    later.start(T0 + 59)
+    assert earlier.descriptor.version < later.descriptor.version
+    for wall in (T0 + 60, T0 + 160, T0 + 260):
+        assert earlier.update(wall)
+        assert earlier.descriptor.version < later.descriptor.version  # also if the other comes later
+        assert later.update(wall)
+    later.close()
 
 
 def test_a_clock_that_steps_back_over_a_boundary_keeps_its_keys(life):

@@ -59,6 +59,16 @@ def test_of_two_of_one_version_the_first_stays(lab, pair):
     assert not pair.descriptor(lab.peer(1).id).leaving
 
 
+def test_but_of_oneself_the_other_is_told(lab):
+    """Two daemons with one identity that were started in the same second."""
+    mine = lab.fill(lab.roster(me=1), lab.certificate(1), lab.descriptor(1, version=5, instance=1))
+    other = lab.descriptor(1, version=5, instance=2)
+    admitted = mine.admit(other, lab.wall)
+    assert admitted.record.encoded == other
+    assert mine.admit(other, lab.wall) is None
+    assert mine.admit(lab.descriptor(1, version=4, instance=3), lab.wall) is None
+
+
 def test_a_descriptor_needs_a_certificate(lab, pair):
     outcome = pair.offer(lab.descriptor(2), lab.wall)
     assert outcome == Refused(UNKNOWN, outcome.why, waits_for=key_of(Kind.CERTIFICATE, lab.peer(2).id))

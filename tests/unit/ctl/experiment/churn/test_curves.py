@@ -49,11 +49,13 @@ def test_who_is_active_is_known_from_what_was_done(made: Any) -> None:
 
 def test_what_the_steady_see_is_a_mean(made: Any) -> None:
     schedule = Schedule(3, 5, (Step(2, "kill", "carol"),))
+    made.status("carol", 9.5, peers_alive=0)
     made.status("alice", 10.0, peers_alive=2)
     made.status("bob", 10.4, peers_alive=1)
-    made.status("carol", 10.4, peers_alive=0)
     made.status("alice", 11.0, peers_alive=1)
-    assert [point.seen_alive for point in curves(made.record, schedule)] == [3.0, 2.5, 2.0, 2.0]
+    points = curves(made.record, schedule)
+    assert [point.seen_alive for point in points] == [None, 3.0, 2.5, 2.0, 2.0]
+    assert as_csv(points).splitlines()[1] == "0.0,3,,0,0,0,0,0,"
 
 
 def test_counters_are_sums_that_survive_a_crash(made: Any) -> None:
