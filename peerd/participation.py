@@ -169,7 +169,7 @@ class Participation:
         others = self._view.taking_part(_run_bytes(run.spec))
         alive = set(self._view.alive())
         together = frozenset(peer for peer, _ in others if peer in alive)
-        run.set_cohort([first for _, first in others])
+        run.set_cohort([first for _, first in others], len(self._members()) - 1)
         appeared, self._together = together - self._together, together
         for peer in appeared:
             run.appeared(peer)
@@ -305,6 +305,7 @@ class Participation:
             shard=shard,
             shards=shards,
             others=[first for _, first in others],
+            members=len(self._members()) - 1,
             training=self._config,
             payload_bytes=self._post.payload_bytes,
             sink=self,

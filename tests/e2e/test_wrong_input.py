@@ -47,7 +47,8 @@ def run_alice(tmp_path, *options):
         ("[mixing]\nhops = 'three'\n", "mixing.hops: Expected `int`"),
         ("[mixing]\nhops = 0\n", "mixing.hops: Expected `int` >= 1"),
         ("[mixing]\nstrategy = 'magic'\n", "mixing.strategy"),
-        ("[mixing]\nhops = 4\n", "hops: 4 mix nodes between two peers need at least 6 enrolled peers"),
+        ("[mixing]\nhops = 6\n", "hops: 6 is more than the network's max_hops 5"),
+        ("[membership]\ndial_allow = ['somewhere']\n", "dial_allow"),
         (
             "[mixing]\npreset = 'max'\n",
             "mixing.preset: no such preset 'max'; allowed: fast, balanced, strong",
@@ -104,7 +105,7 @@ def test_enrolling_twice_and_elsewhere(programs, network, tmp_path):
 def test_a_bad_ca(programs, network, tmp_path):
     other = tmp_path / "other"
     programs.ok("peerctl", "network", "create", other)
-    (network / "ca.pem").write_bytes((other / "ca.pem").read_bytes())
+    (network / "ca.key").write_bytes((other / "ca.key").read_bytes())
     init(programs, tmp_path / "zoe", "zoe")
     line = programs.fails(6, "peerctl", "network", "enroll", network, tmp_path / "zoe" / "request.json")
     assert "bad CA" in line

@@ -74,6 +74,7 @@ class Play:
         )
         self.say(f"{peers} peers, {settings.epochs}, {self.spec.rounds} rounds, loss {loss}, stale {stale}")
         self.revoked: set[int] = set()
+        self.revocations: list[bytes] = []
         self.away_until: Counter[int] = Counter()
         """When who was frozen, cut off or not running was back."""
         self.contacts: dict[int, int] = {}
@@ -181,7 +182,7 @@ class Play:
         if victim is not None:
             told = self.rng.choice([place for place in self._well() if place != victim])
             self.say(f"{victim} is revoked at {told}")
-            self.net.revoke(victim, told)
+            self.revocations.append(self.net.revoke(victim, told))
             self.revoked.add(victim)
             self._later(NOTICED_SECONDS, lambda: self._check_revoked(victim))
 
@@ -234,6 +235,8 @@ class Play:
             self.net.thaw(place)
         self.net.heal()
         self.net.loss = 0.0
+        for record in self.revocations:  # who was told may have been alone, and have ended
+            self.net.publish(self.rng.choice(self._well()), record)
 
     # -- and what comes of it -------------------------------------------------------
 

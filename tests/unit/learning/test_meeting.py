@@ -344,7 +344,8 @@ def play(seed: int, stale: str) -> None:
     finish(air, air.peers)
     assert air.now - at < 60 * (3.0 + GRACE_SECONDS) + 180
     if last < 50:
-        assert same_model(air.peers, 60), {peer.index: results(peer)[-5:] for peer in air.peers}
+        # A fragment that comes after the grace sets its recipient apart until the next round.
+        assert any(same_model(air.peers, number) for number in range(56, 61))
     for peer in air.peers:
         numbers = results(peer)
         assert numbers == sorted(set(numbers))
