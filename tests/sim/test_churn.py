@@ -2,10 +2,7 @@
 while a run goes on, on the virtual clock. After each: nothing was counted twice, nothing was lost without a
 word, and those who are left agree and have come to the end.
 
-A failing seed prints its schedule. To see it again:
-
-    pytest "tests/sim/test_churn.py::test_churn[SEED]"
-    pytest -m soak "tests/sim/test_churn.py::test_more_churn[SEED]"
+A failing seed prints its schedule, and how to see it again.
 """
 
 from __future__ import annotations
@@ -13,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -77,6 +75,7 @@ class Play:
         self.revocations: list[bytes] = []
         self.away_until: Counter[int] = Counter()
         """When who was frozen, cut off or not running was back."""
+        self.apart_until = 0.0
         self.contacts: dict[int, int] = {}
         self.cells: list[bytes] = []
         self.net.drop = self._overhear
@@ -170,6 +169,7 @@ class Play:
         seconds = self.rng.choice([0.5, 3.0, 9.0])
         self.say(f"{order[:at]} and {order[at:]} are apart for {seconds} s")
         self.net.partition(order[:at], order[at:])
+        self.apart_until = max(self.apart_until, self.net.now + seconds)
         self._away(order, seconds)
         self._later(seconds, self._heal)
 
@@ -188,7 +188,8 @@ class Play:
 
     def _away(self, places: list[int], seconds: float) -> None:
         for place in places:
-            self.away_until[place] = max(self.away_until[place], self.net.now + seconds)
+            until = max(self.net.now + seconds, self.apart_until)
+            self.away_until[place] = max(self.away_until[place], until)
 
     def _check_revoked(self, victim: int) -> None:
         """Nobody who can have heard of it has anything to do with it any more."""
@@ -215,10 +216,7 @@ class Play:
         told = self.rng.choice(self._well())
         self.say(f"run stopped at {told}, and another announced")
         self.net.announce(self.spec, told, stopped=True)
-        spec = RunSpec(
-            run_id=OTHER_RUN, task="digits-cnn", rounds=3, grace_seconds=2.0, round_timeout_seconds=20.0
-        )
-        self.net.announce(spec, told, join_seconds=3.0)
+        self.net.announce(msgspec.structs.replace(self.spec, run_id=OTHER_RUN), told, join_seconds=3.0)
 
     def _later(self, seconds: float, action) -> None:
         self.net.at(self.net.now + seconds, action)
@@ -360,8 +358,7 @@ def check(seed: int) -> None:
             check_revoked(play, victim, play.survivors())
         check_agreement(play)
     except BaseException:
-        print("\n".join(play.log))
-        print(f'rerun: pytest -m "soak or not soak" tests/sim/test_churn.py -k "[{seed}]"')
+        print("\n".join([*play.log, f'pytest -m "soak or not soak" tests/sim/test_churn.py -k "[{seed}]"']))
         raise
 
 
