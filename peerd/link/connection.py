@@ -332,7 +332,10 @@ class Inbound(Connection):
         assert self.peer is not None
         greeting = self._greet(self.peer)
         if greeting is not None and not self._over:
-            self._write(encode_gossip(greeting, self._common.packet_bytes))
+            # Past the tap: a trace tells of each link's cells in order, and this one goes the other way.
+            assert self._transport is not None
+            self._transport.write(encode_gossip(greeting, self._common.packet_bytes))
+            self._common.bytes_sent += self._cell_bytes
             self._common.gossip_sent += 1
         self._look_again()
 
