@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -14,30 +15,49 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, in which SIGINT, SIGTERM and SIGHUP cancel `main` once, however often they come,
-    so that its `finally` blocks end undisturbed. Raises KeyboardInterrupt for all three."""
+    so that its `finally` blocks end undisturbed. Raises KeyboardInterrupt for all three, also for one
+    that comes while the loop is being made or taken apart: no half-made loop is left to complain."""
     interrupted = False
+    running: tuple[asyncio.AbstractEventLoop, asyncio.Task[T]] | None = None
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        first_time, interrupted = not interrupted, True
+        if first_time and running is not None:
+            loop, task = running
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)  # wakes the loop, too
 
     async def guarded() -> T:
-        nonlocal interrupted
-        loop = asyncio.get_running_loop()
+        nonlocal running
         task = asyncio.current_task()
-
-        def stop() -> None:
-            nonlocal interrupted
-            if not interrupted and task is not None:
-                interrupted = True
-                task.cancel()
-
-        for number in ENDING:
-            loop.add_signal_handler(number, stop)
+        assert task is not None
+        running = asyncio.get_running_loop(), task
+        if interrupted:
+            main.close()  # never begun
+            raise asyncio.CancelledError
         return await main
 
+    with _handling(stop):
+        try:
+            result = asyncio.run(guarded())
+        except asyncio.CancelledError:
+            if not interrupted:
+                raise
+    if interrupted:
+        raise KeyboardInterrupt
+    return result
+
+
+@contextlib.contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    """The ending signals go to `handler` for as long as this lasts."""
+    before = {number: signal.signal(number, handler) for number in ENDING}
     try:
-        return asyncio.run(guarded())
-    except asyncio.CancelledError:
-        if interrupted:
-            raise KeyboardInterrupt from None
-        raise
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 async def together(*works: Coroutine[Any, Any, T]) -> list[T]:
@@ -57,14 +77,6 @@ def first(failures: BaseException) -> BaseException:
     return failures
 
 
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
+def uninterrupted() -> contextlib.AbstractContextManager[None]:
     """Ignore the same signals for the length of a short, bounded piece of blocking work."""
-    before = {number: signal.getsignal(number) for number in ENDING}
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return _handling(signal.SIG_IGN)

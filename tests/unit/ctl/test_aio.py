@@ -28,7 +28,43 @@ def test_signals_end_it_in_order_and_only_once(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt):
         aio.run(main())
     assert done == ["torn down"]
-    assert signal.getsignal(number) in (before, signal.default_int_handler)
+    assert signal.getsignal(number) == before
+
+
+def test_after_a_signal_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between two runs, in the middle of making a loop."""
+    done: list[str] = []
+    make = asyncio.new_event_loop
+
+    def interrupted_loop() -> asyncio.AbstractEventLoop:
+        os.kill(os.getpid(), signal.SIGINT)
+        return make()
+
+    async def main() -> None:
+        done.append("begun")
+
+    monkeypatch.setattr(asyncio.events, "new_event_loop", interrupted_loop)
+    with pytest.raises(KeyboardInterrupt):
+        aio.run(main())
+    assert done == []
+
+
+@pytest.mark.parametrize("closing", [True, False])
+def test_a_signal_at_the_end_is_not_lost(monkeypatch: pytest.MonkeyPatch, closing: bool) -> None:
+    close = asyncio.BaseEventLoop.close
+
+    def interrupted_close(loop: asyncio.BaseEventLoop) -> None:
+        if closing:
+            close(loop)
+        os.kill(os.getpid(), signal.SIGTERM)
+        close(loop)
+
+    async def main() -> int:
+        return 7
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "close", interrupted_close)
+    with pytest.raises(KeyboardInterrupt):
+        aio.run(main())
 
 
 def test_results_and_errors_pass_through() -> None:
