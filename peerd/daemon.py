@@ -64,7 +64,7 @@ async def _metrics(config: PeerdConfig, node: Node) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def _control(config: PeerdConfig, node: Node, state_dir: Path) -> AsyncIterator[ControlServer]:
-    control = ControlServer(node, config.control, state_dir, lambda: _tls_files(node.state))
+    control = ControlServer(node.commands, config.control, state_dir, lambda: _tls_files(node.state))
     try:
         await control.start()
         yield control

@@ -43,7 +43,7 @@ from peerd.membership import (
 )
 from peerd.observe import Alarms, EventLog, Tally
 from peerd.store import read_bounded, write_atomic
-from peerd.types import PeerId
+from peerd.types import DropReason, PeerId
 
 FILE = "roster.bin"
 MAX_FILE_BYTES = 64 << 20
@@ -135,6 +135,7 @@ class Members:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._keeper = Keeper(FILE, alarms)
         self._running = False
+        self._not_understood: set[str] = set()
         self.skews: dict[PeerId, float] = {}
         """Seconds that a neighbour's wall clock is ahead of ours."""
 
@@ -239,6 +240,8 @@ class Members:
         for refused in heard.refused:
             self._tally.dropped(refused.reason)
             self._tally.gossip_record("unknown", "refused")
+            if refused.reason is DropReason.UNKNOWN_RECORD:
+                self._outdated(refused.why)
         if heard.skew is not None:
             self.skews[source] = heard.skew
             self._judge_clock()
@@ -248,6 +251,12 @@ class Members:
         if heard.dropped or any(record.kind in DECISIONS for record in heard.records):
             self._sync()
         self._send(heard.tells)
+
+    def _outdated(self, why: str) -> None:
+        """Once for each of the few reasons there are."""
+        if why not in self._not_understood:
+            self._not_understood.add(why)
+            self._events.add("node", "outdated", detail=f"{why}; an upgrade of this peer would help")
 
     def _admit(self, encoded: bytes) -> Record | Refused | None:
         """A record of our own, or of our operator. None: it was known."""

@@ -1,8 +1,9 @@
-"""The node: joins the mixnet, the membership and the learning of one peer. Its methods are the command
-surface that the control API offers.
+"""The node: joins the mixnet, the membership and the learning of one peer.
 
     links <-> Pump(Mixnet(strategy, replay filter, Delivery)) <-> Node <-> Participation(Run(Rounds, trainer))
                                                                <-> Members(gossip, roster, view)
+
+What it can be told to do is in `commands`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 from peerd import __version__
 from peerd.clock import monotonic, wall
-from peerd.config import MixingConfig, PeerdConfig
+from peerd.commands import Commands
+from peerd.config import PeerdConfig
 from peerd.delivery import Acked, Event, GaveUp, Inject, LoopLost, LoopReturned, Received
 from peerd.draining import Drain
 from peerd.enrolment import EnrolmentServer, Redeemer, Tokens
@@ -31,12 +33,10 @@ from peerd.membership import (
     Descriptor,
     DialPolicy,
     PeerState,
-    Roster,
     RunNotice,
     Tell,
     client_ssl_context,
     enrolment_ssl_context,
-    run_record,
     server_ssl_context,
 )
 from peerd.mixing import Mixing, check_mixing
@@ -47,16 +47,12 @@ from peerd.presence import Presence
 from peerd.relay import Mixnet, Pump
 from peerd.report import Report
 from peerd.sphinx import Epochs, Geometry
-from peerd.status import DrainProgress, MixingMeasured, NodeStatus, PeerStatus, RunStatus
-from peerd.status import Event as Happening
 from peerd.store import Checkpoint
 from peerd.tracing import TraceFile
-from peerd.types import PeerId, RunSpec
+from peerd.types import PeerId
 
 SECRET_LABEL = b"message ids"
 INSTANCE_BITS = 63
-TELL_SECONDS = 0.1
-"""For those who watch a drain to hear of its end before the daemon ends."""
 
 
 class Node:
@@ -118,15 +114,9 @@ class Node:
         self._ended: asyncio.Future[None] | None = None
         self.stop_requested = asyncio.Event()
         """Set when the daemon is to end."""
-        self._drain: Drain | None = None
         self._started = False
         self.link_address = ""
         self.metrics_address = ""
-
-    @property
-    def roster(self) -> Roster:
-        """Who belongs to the network, and who does not any more."""
-        return self._members.roster
 
     @property
     def state(self) -> PeerState:
@@ -153,17 +143,7 @@ class Node:
         self.link_address = f"{host}:{port}"
         self._enrolment.bind()
         self._started = True
-        self._report = Report(
-            self._members,
-            self._links,
-            self._mixnet,
-            self._rotation,
-            self._epochs,
-            self.tally,
-            self.alarms,
-            self,
-            neighbour_labels=self._config.metrics.neighbour_labels,
-        )
+        self.commands = self._make_commands()
         self.alarms.set(
             "tracing", self._trace is not None, "every packet's way is written down: NO ANONYMITY"
         )
@@ -258,6 +238,31 @@ class Node:
             log=self._log,
         )
 
+    def _make_commands(self) -> Commands:
+        report = Report(
+            self._members,
+            self._links,
+            self._mixnet,
+            self._rotation,
+            self._epochs,
+            self.tally,
+            self.alarms,
+            self,
+            neighbour_labels=self._config.metrics.neighbour_labels,
+        )
+        return Commands(
+            self._members,
+            self._participation,
+            self._mixing,
+            self._enrolment,
+            report,
+            self.events,
+            Drain(self._mixnet, self.tally, self._depart),
+            address=lambda: self._rotation.descriptor.address,
+            spawn=self._spawn,
+            stop=self.stop_requested.set,
+        )
+
     async def run(self) -> None:
         """Relay, deliver and train until cancelled, or until this peer has no place in the network."""
         self._ended = asyncio.get_running_loop().create_future()
@@ -270,7 +275,7 @@ class Node:
                 group.create_task(self._links.run(), name="links")
                 group.create_task(self._pump.run(), name="pump")
                 group.create_task(self._enrolment.serve(), name="enrolment")
-                self._participation.start(lambda work: group.create_task(work, name="run"))
+                self._participation.start(self._spawn)
                 self.events.add("node", "up", detail=f"peerd {__version__}")
                 await self._ended
         finally:
@@ -280,6 +285,13 @@ class Node:
             self._members.stop()
             self._enrolment.close()
             await self._links.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Work that ends with the daemon at the latest. ConflictError where it is not up."""
+        if self._group is None:
+            work.close()
+            raise ConflictError("the peer is still starting or already stopping")
+        return self._group.create_task(work)
 
     async def close(self) -> None:
         """Wait for what is being written, then close the replay logs. Also after a start that failed."""
@@ -390,101 +402,14 @@ class Node:
             "disk", self._rotation.failing, "mix keys or replay log not written", cause="mix keys"
         )
 
-    # -- commands: mixing -----------------------------------------------------
-
-    @property
-    def mixing(self) -> MixingConfig:
-        return self._mixing.config
-
-    def set_mixing(self, preset: str, changes: dict[str, Any]) -> MixingConfig:
-        """Apply a preset (empty: none), then some fields; the effective whole is returned."""
-        return self._mixing.change(preset, changes)
-
-    # -- commands: runs -------------------------------------------------------
-
-    async def start_run(self, spec: RunSpec, signed: bytes = b"") -> RunStatus:
-        """Take part in a run. With `signed` (an encoded SignedRun) it is announced to all peers."""
-        if self._group is None or self._drain is not None:
-            raise ConflictError("the peer is still starting or already leaving")
-        if signed:
-            self._participation.claim(spec)
-            self._announce(signed, spec, stopped=False)
-        return await self._participation.begin(spec, announced=bool(signed))
-
-    async def stop_run(self, signed: bytes = b"") -> RunStatus:
-        status = self._participation.status()
-        if signed:
-            self._announce(signed, status.spec, stopped=True)
-            if self._participation.status().state in ("stopped", "finished", "failed"):
-                return self._participation.status()
-        return await self._participation.end()
-
-    def _announce(self, signed: bytes, spec: RunSpec, *, stopped: bool) -> None:
-        record = run_record(signed) or b""
-        notice = self._members.read_notice(record)
-        if notice.spec.run_id != spec.run_id or notice.stopped is not stopped:
-            raise InvalidInputError("notice: it is of another run")
-        self._members.publish([record])
-
-    def pause_run(self) -> RunStatus:
-        return self._participation.pause()
-
-    def resume_run(self) -> RunStatus:
-        return self._participation.go_on()
-
-    def run_status(self) -> RunStatus:
-        return self._participation.status()
-
-    def watch_run(self) -> AsyncIterator[RunStatus]:
-        return self._participation.watch()
-
-    # -- commands: membership -------------------------------------------------
-
-    def publish(self, records: Sequence[bytes]) -> int:
-        """Records that the authority has signed: they spread from here. How many were news here."""
-        return self._members.publish(records)
-
-    async def invite(self, name: str, expires_in: float) -> str:
-        """A join token of this peer, which must be a delegate. `name`: the only one it is good for."""
-        return await self._enrolment.invite(name, expires_in, self._rotation.descriptor.address)
-
-    async def drain(self, seconds: float, *, stay: bool) -> AsyncIterator[DrainProgress]:
-        """Leave politely: see `Drain`. The daemon ends after it, unless it is to stay."""
-        if self._group is None:
-            raise ConflictError("the peer is still starting or already stopping")
-        if self._drain is None:
-            self._drain = Drain(self._mixnet, self.tally, self._announce_leaving)
-            self._group.create_task(self._leave(self._drain, seconds, stay), name="drain")
-        async for progress in self._drain.watch():
-            yield progress
-
-    async def _leave(self, drain: Drain, seconds: float, stay: bool) -> None:
-        """Whether anybody watches or not."""
-        self.events.add("node", await drain.run(seconds))
-        await asyncio.sleep(TELL_SECONDS)
-        if not stay:
-            self.stop_requested.set()
-
-    def _announce_leaving(self) -> None:
+    def _depart(self) -> None:
         self.events.add("node", "leaving")
         self._participation.leave()
         self._presence.leaves()
 
-    def watch_events(self, last: int, *, follow: bool) -> AsyncIterator[Happening]:
-        return self.events.watch(last, follow=follow)
-
-    # -- what it says of itself -----------------------------------------------
-
-    def status(self) -> NodeStatus:
-        return self._report.status(self.mixing, self._participation.run, draining=self._drain is not None)
-
-    def peers(self) -> list[PeerStatus]:
-        return self._report.peers()
-
-    def mixing_measured(self) -> MixingMeasured:
-        return self._report.measured()
+    # -- what is measured -----------------------------------------------------
 
     def sample(self) -> Sample:
         """For the metrics, at each scrape."""
         self._judge_disk()
-        return self._report.sample(self.mixing, self._participation.run, draining=self._drain is not None)
+        return self.commands.sample()

@@ -115,6 +115,11 @@ class Participation:
         """It is about to begin by command: not by its own announcement, too."""
         self._done.add(spec.run_id)
 
+    def refuse_unless_up(self) -> None:
+        """ConflictError while the peer is still starting, or leaves already."""
+        if self._spawn is None or self._leaving:
+            raise ConflictError("the peer is still starting, or it is leaving the network")
+
     async def begin(self, spec: RunSpec, *, announced: bool) -> RunStatus:
         """Take part from round 1. ConflictError while another run goes on; bad tasks and data are refused."""
         if self.run is not None and not self.run.ended and self.run.spec.run_id == spec.run_id and announced:
@@ -280,8 +285,7 @@ class Participation:
         self._refuse_while_busy()
 
     def _refuse_while_busy(self) -> None:
-        if self._spawn is None or self._leaving:
-            raise ConflictError("the peer is still starting, or it is leaving the network")
+        self.refuse_unless_up()
         if self.run is not None and not self.run.ended:
             raise ConflictError(f"run {self.run.spec.run_id} is going on; stop it first")
 

@@ -41,6 +41,7 @@ class DropReason(StrEnum):
     GOSSIP_FLOOD = "gossip_flood"
     BAD_GOSSIP = "bad_gossip"
     GOSSIP_FULL = "gossip_full"
+    UNKNOWN_RECORD = "unknown_record"
     # sphinx
     BAD_SIZE = "bad_size"
     LOW_ORDER = "low_order"

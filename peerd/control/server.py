@@ -15,11 +15,11 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from peerd.commands import Commands
 from peerd.config import ControlConfig, parse_address
 from peerd.control.guard import Guard, by_roster
 from peerd.control.servicers import MixingServicer, NodeServicer, PeersServicer, RunsServicer
 from peerd.errors import ConflictError, InvalidInputError
-from peerd.node import Node
 from peerd.pb import (
     mixing_pb2,
     mixing_pb2_grpc,
@@ -50,7 +50,7 @@ class ControlServer:
     """Serves one node. `start` raises ConflictError or InvalidInputError with one clear line."""
 
     def __init__(
-        self, node: Node, config: ControlConfig, state_dir: Path, tls: Callable[[], TlsFiles]
+        self, commands: Commands, config: ControlConfig, state_dir: Path, tls: Callable[[], TlsFiles]
     ) -> None:
         """`tls` is asked again for every handshake: certificates are renewed while the daemon runs."""
         self._config = config
@@ -58,7 +58,7 @@ class ControlServer:
         self._shown = tls()
         self.unix_path = Path(config.unix) if config.unix else state_dir / "control.sock"
         self._server = grpc.aio.server(
-            interceptors=(Guard(by_roster(node.roster)),),
+            interceptors=(Guard(by_roster(commands.roster)),),
             options=[
                 ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
                 ("grpc.so_reuseport", 0),
@@ -67,10 +67,10 @@ class ControlServer:
         )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        node_pb2_grpc.add_NodeServicer_to_server(NodeServicer(node), self._server)
-        mixing_pb2_grpc.add_MixingServicer_to_server(MixingServicer(node), self._server)
-        peers_pb2_grpc.add_PeersServicer_to_server(PeersServicer(node), self._server)
-        runs_pb2_grpc.add_RunsServicer_to_server(RunsServicer(node), self._server)
+        node_pb2_grpc.add_NodeServicer_to_server(NodeServicer(commands), self._server)
+        mixing_pb2_grpc.add_MixingServicer_to_server(MixingServicer(commands), self._server)
+        peers_pb2_grpc.add_PeersServicer_to_server(PeersServicer(commands), self._server)
+        runs_pb2_grpc.add_RunsServicer_to_server(RunsServicer(commands), self._server)
         services = [
             pb.DESCRIPTOR.services_by_name[name].full_name
             for pb, name in (

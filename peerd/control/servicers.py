@@ -1,4 +1,4 @@
-"""The four servicers: proto in, a call on the node, proto out. Nothing is decided here."""
+"""The four servicers: proto in, a command, proto out. Nothing is decided here."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import grpc.aio
 import msgspec
 
+from peerd.commands import Commands
 from peerd.membership import run_spec_of
-from peerd.node import Node
 from peerd.pb import (
     mixing_pb2,
     mixing_pb2_grpc,
@@ -33,104 +33,104 @@ def _fields(snapshot: msgspec.Struct) -> dict[str, Any]:
 
 
 class NodeServicer(node_pb2_grpc.NodeServicer):
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
 
     async def GetStatus(  # noqa: N802
         self, request: node_pb2.GetStatusRequest, context: Context
     ) -> node_pb2.NodeStatus:
-        return node_pb2.NodeStatus(**_fields(self._node.status()))
+        return node_pb2.NodeStatus(**_fields(self._commands.status()))
 
     async def Drain(  # noqa: N802
         self, request: node_pb2.DrainRequest, context: Context
     ) -> AsyncIterator[node_pb2.DrainProgress]:
-        async for progress in self._node.drain(request.timeout_seconds, stay=request.stay):
+        async for progress in self._commands.drain(request.timeout_seconds, stay=request.stay):
             yield node_pb2.DrainProgress(**_fields(progress))
 
     async def WatchEvents(  # noqa: N802
         self, request: node_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[node_pb2.Event]:
-        async for event in self._node.watch_events(request.last, follow=request.follow):
+        async for event in self._commands.watch_events(request.last, follow=request.follow):
             yield node_pb2.Event(**_fields(event))
 
 
 class MixingServicer(mixing_pb2_grpc.MixingServicer):
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
 
     async def Get(  # noqa: N802
         self, request: mixing_pb2.GetMixingRequest, context: Context
     ) -> mixing_pb2.MixingConfig:
-        return mixing_pb2.MixingConfig(**_fields(self._node.mixing))
+        return mixing_pb2.MixingConfig(**_fields(self._commands.mixing))
 
     async def Measure(  # noqa: N802
         self, request: mixing_pb2.MeasureMixingRequest, context: Context
     ) -> mixing_pb2.MixingMeasured:
-        return mixing_pb2.MixingMeasured(**_fields(self._node.mixing_measured()))
+        return mixing_pb2.MixingMeasured(**_fields(self._commands.mixing_measured()))
 
     async def Update(  # noqa: N802
         self, request: mixing_pb2.UpdateMixingRequest, context: Context
     ) -> mixing_pb2.MixingConfig:
         changes = {field.name: value for field, value in request.ListFields()}
         preset = changes.pop("preset", "")
-        return mixing_pb2.MixingConfig(**_fields(self._node.set_mixing(preset, changes)))
+        return mixing_pb2.MixingConfig(**_fields(self._commands.set_mixing(preset, changes)))
 
 
 class PeersServicer(peers_pb2_grpc.PeersServicer):
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
 
     async def List(  # noqa: N802
         self, request: peers_pb2.ListPeersRequest, context: Context
     ) -> peers_pb2.ListPeersResponse:
-        peers = [peers_pb2.Peer(**_fields(peer)) for peer in self._node.peers()]
+        peers = [peers_pb2.Peer(**_fields(peer)) for peer in self._commands.peers()]
         return peers_pb2.ListPeersResponse(peers=peers)
 
     async def Publish(  # noqa: N802
         self, request: peers_pb2.PublishRequest, context: Context
     ) -> peers_pb2.PublishResponse:
-        return peers_pb2.PublishResponse(accepted=self._node.publish(request.records))
+        return peers_pb2.PublishResponse(accepted=self._commands.publish(request.records))
 
     async def Invite(  # noqa: N802
         self, request: peers_pb2.InviteRequest, context: Context
     ) -> peers_pb2.InviteResponse:
-        token = await self._node.invite(request.name, request.expires_in_seconds)
+        token = await self._commands.invite(request.name, request.expires_in_seconds)
         return peers_pb2.InviteResponse(token=token, expires_in_seconds=request.expires_in_seconds)
 
 
 class RunsServicer(runs_pb2_grpc.RunsServicer):
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
 
     async def Start(  # noqa: N802
         self, request: runs_pb2.StartRunRequest, context: Context
     ) -> runs_pb2.RunStatus:
         return runs_pb2.RunStatus(
-            **_fields(await self._node.start_run(run_spec_of(request.spec), request.notice))
+            **_fields(await self._commands.start_run(run_spec_of(request.spec), request.notice))
         )
 
     async def Stop(  # noqa: N802
         self, request: runs_pb2.StopRunRequest, context: Context
     ) -> runs_pb2.RunStatus:
-        return runs_pb2.RunStatus(**_fields(await self._node.stop_run(request.notice)))
+        return runs_pb2.RunStatus(**_fields(await self._commands.stop_run(request.notice)))
 
     async def Pause(  # noqa: N802
         self, request: runs_pb2.PauseRunRequest, context: Context
     ) -> runs_pb2.RunStatus:
-        return runs_pb2.RunStatus(**_fields(self._node.pause_run()))
+        return runs_pb2.RunStatus(**_fields(self._commands.pause_run()))
 
     async def Resume(  # noqa: N802
         self, request: runs_pb2.ResumeRunRequest, context: Context
     ) -> runs_pb2.RunStatus:
-        return runs_pb2.RunStatus(**_fields(self._node.resume_run()))
+        return runs_pb2.RunStatus(**_fields(self._commands.resume_run()))
 
     async def Get(  # noqa: N802
         self, request: runs_pb2.GetRunRequest, context: Context
     ) -> runs_pb2.RunStatus:
-        return runs_pb2.RunStatus(**_fields(self._node.run_status()))
+        return runs_pb2.RunStatus(**_fields(self._commands.run_status()))
 
     async def Watch(  # noqa: N802
         self, request: runs_pb2.WatchRunRequest, context: Context
     ) -> AsyncIterator[runs_pb2.RunStatus]:
-        async for status in self._node.watch_run():
+        async for status in self._commands.watch_run():
             yield runs_pb2.RunStatus(**_fields(status))

@@ -27,6 +27,7 @@ from peerd.membership.messages import (
     Digest,
     Records,
     Summary,
+    Unknown,
     Wanted,
     decode,
     encode_digests,
@@ -186,6 +187,9 @@ class Gossip:
             case None:
                 bad = Refused(DropReason.BAD_GOSSIP, "not gossip", hostile=True)
                 return Heard((), (), (bad,), None)
+            case Unknown():
+                later = Refused(DropReason.UNKNOWN_RECORD, "gossip that this version does not know")
+                return Heard((), (), (later,), None)
             case Summary():
                 skew = message.sent_at - wall
                 if known is None:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from peerd.membership.records import ID_BYTES, KEY_BYTES, join_records, varint
 from peerd.pb import gossip_pb2
@@ -47,7 +48,12 @@ class Records:
     encoded: tuple[bytes, ...]
 
 
-Message: TypeAlias = Summary | Digest | Wanted | Records
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What only later versions of peerd say: passed over."""
+
+
+Message: TypeAlias = Summary | Digest | Wanted | Records | Unknown
 
 
 def decode(data: bytes) -> Message | None:
@@ -68,6 +74,8 @@ def decode(data: bytes) -> Message | None:
         case "records":
             records = gossip.records.records
             return Records(tuple(record.SerializeToString(deterministic=True) for record in records))
+        case None if len(UnknownFieldSet(gossip)) == 1:
+            return Unknown()
     return None
 
 

@@ -10,7 +10,9 @@
 
 Here they are made and read; `verify` says which are good. A record's key is its kind and 16 bytes: of the
 SHA-256 of the new CA, a peer id, the id that is revoked, or the run's. Its bytes are passed on as they came,
-and there is only one way to write it: whoever passes it on cannot add a byte.
+and there is only one way to write it: whoever passes it on cannot add a byte. What a later version of peerd
+adds is in what is signed, where an earlier one passes over it, or a kind of its own, which an earlier one
+does not keep.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from peerd.config import convert
 from peerd.membership import certificates
@@ -260,6 +263,16 @@ def peek(encoded: bytes) -> tuple[bytes, int] | None:
     """(key, version) of a record of which nothing is verified; None for garbage."""
     opened = open_record(encoded)
     return None if opened is None else (opened.key, opened.version)
+
+
+def is_of_unknown_kind(encoded: bytes) -> bool:
+    """Whether it is a record of a kind that only later versions of peerd know: one field, which is none of
+    ours."""
+    try:
+        record = gossip_pb2.Record.FromString(encoded)
+    except DecodeError:
+        return False
+    return record.WhichOneof("body") is None and len(UnknownFieldSet(record)) == 1
 
 
 def open_record(encoded: bytes) -> Opened | None:

@@ -21,6 +21,7 @@ from peerd.membership.records import (
     Opened,
     Record,
     RunNotice,
+    is_of_unknown_kind,
     join_records,
     key_of,
     open_record,
@@ -87,6 +88,8 @@ class Roster:
             return Refused(DropReason.BAD_GOSSIP, "longer than any record", hostile=True)
         opened = open_record(encoded)
         if opened is None:
+            if is_of_unknown_kind(encoded):
+                return Refused(DropReason.UNKNOWN_RECORD, "of a kind that this version does not know")
             return Refused(DropReason.BAD_GOSSIP, "not a record", hostile=True)
         known = self._shelf.get(opened.key)
         if (known is not None and not self._replaces(opened, known)) or self._is_of_the_past(opened):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from peerd.errors import InvalidInputError
 from peerd.membership import certificates
 from peerd.membership.descriptor import decode_descriptor
@@ -41,7 +43,8 @@ MAX_JOIN_SECONDS = 86_400.0
 @dataclass(frozen=True, slots=True)
 class Refused:
     reason: DropReason
-    """BAD_GOSSIP, GOSSIP_FULL, REVOKED_PEER, or UNKNOWN_PEER: what it hangs on is not known yet."""
+    """BAD_GOSSIP, GOSSIP_FULL, UNKNOWN_RECORD, REVOKED_PEER, or UNKNOWN_PEER: what it hangs on is not known
+    yet."""
     why: str
     """For the log."""
     hostile: bool = False
@@ -168,7 +171,10 @@ class Verifier:
         if body.network != self._trust.network or not 0.0 <= body.join_seconds <= MAX_JOIN_SECONDS:
             return _forged("run: of another network, or out of range")
         try:
-            spec = run_spec_of(runs_pb2.RunSpec.FromString(body.spec))
+            said = runs_pb2.RunSpec.FromString(body.spec)
+            if len(UnknownFieldSet(said)):  # half of the rules would be another experiment
+                return Refused(DropReason.UNKNOWN_RECORD, "run: its spec needs a later version of peerd")
+            spec = run_spec_of(said)
         except InvalidInputError as error:
             return _untimely(str(error))  # a later version may allow what this one does not
         notice = RunNotice(spec, body.stopped, body.issued_at_ms / 1000, body.join_seconds, operator[1])

@@ -1,17 +1,22 @@
-"""The programs as a user runs them: `peerctl` and `peerd` as real processes, nothing imported."""
+"""The programs as a user runs them: `peerctl` and `peerd` as real processes. Only what is asked very often is
+asked by the control API itself."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ctl.client import Client
+from ctl.testbed import Testbed
 
 BIN = Path(sys.executable).parent
 
@@ -93,9 +98,56 @@ def testbed(programs: Programs, tmp_path: Path):
         def ask(self, *arguments: str | Path) -> Any:
             return programs.json("--testbed", folder, *arguments)
 
+        def call(self, name: str, call: Callable[[Client], Awaitable[Any]], patience: float = 10.0) -> Any:
+            """One call on a peer, without a process for it."""
+            endpoint = next(e for e in Testbed.load(folder).endpoints if e.name == name)
+
+            async def once() -> Any:
+                async with Client(endpoint, patience) as client:
+                    return await call(client)
+
+            return asyncio.run(once())
+
         def pids(self) -> dict[str, int]:
             record = json.loads((folder / "testbed.json").read_text())
             return {peer["name"]: peer["process"]["pid"] for peer in record["peers"]}
 
     yield Running()
     programs.run("peerctl", "testbed", "down", "--dir", folder)
+
+
+class Daemon:
+    """A peerd beside the testbed's own."""
+
+    def __init__(
+        self, folder: Path, programs: Programs, *options: str | Path, program: Sequence[str | Path]
+    ) -> None:
+        self.log = folder / "daemon.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, "run", "--state-dir", folder, *options],
+                stdout=log, stderr=subprocess.STDOUT, env=programs.environment,
+            )  # fmt: skip
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@pytest.fixture
+def beside(programs: Programs):
+    """Start further daemons; all are ended."""
+    started: list[Daemon] = []
+
+    def start(folder: Path, *options: str | Path, program: Sequence[str | Path] = ("-m", "peerd")) -> Daemon:
+        started.append(Daemon(folder, programs, *options, program=program))
+        return started[-1]
+
+    yield start
+    for daemon in started:
+        daemon.end()

@@ -4,31 +4,20 @@ of them gone and back. Real daemons, real TLS, the real commands.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from ctl.client import Client
-from ctl.testbed import Testbed
 
 REVOKED_WITHIN_SECONDS = 5.0
 
 
 def ask(testbed, name: str, call, patience: float = 10.0):
-    """One call on a peer of the testbed, without a process for it."""
-    endpoint = next(e for e in Testbed.load(testbed.folder).endpoints if e.name == name)
-
-    async def once():
-        async with Client(endpoint, patience) as client:
-            return await call(client)
-
-    return asyncio.run(once())
+    return testbed.call(name, call, patience)
 
 
 def rows(testbed, seers, name: str) -> list:
@@ -61,41 +50,6 @@ def is_over(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
-
-
-class Daemon:
-    """A peerd beside the testbed's own."""
-
-    def __init__(self, folder: Path, programs, *options: str | Path) -> None:
-        self.log = folder / "daemon.log"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "peerd", "run", "--state-dir", folder, *options],
-                stdout=log, stderr=subprocess.STDOUT, env=programs.environment,
-            )  # fmt: skip
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-
-@pytest.fixture
-def beside(programs):
-    """Start further daemons; all are ended."""
-    started: list[Daemon] = []
-
-    def start(folder: Path, *options: str | Path) -> Daemon:
-        started.append(Daemon(folder, programs, *options))
-        return started[-1]
-
-    yield start
-    for daemon in started:
-        daemon.end()
 
 
 def config_of(testbed, name: str, folder: Path, **changes: str) -> Path:

@@ -48,10 +48,11 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     ),
     ("6 whom and what it knows", frozenset({"members", "participation", "presence"})),
     ("7 what the node says", frozenset({"report"})),
-    ("8 the node", frozenset({"node"})),
+    ("8 what it can be told to do", frozenset({"commands"})),
+    ("9 the node", frozenset({"node"})),
     ("9 control", frozenset({"control"})),
     ("10 the daemon", frozenset({"daemon"})),
-    ("10 the command line", frozenset({"__main__"})),
+    ("11 the command line", frozenset({"__main__"})),
 )
 HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in parts}
 

@@ -39,7 +39,7 @@ async def serving(state, state_dir, control=None, config=CONFIG):
     node.start()
     running = asyncio.create_task(node.run())
     tls = TlsFiles(state.ca_pem, state.certificate_pem, state.link_key_pem)
-    server = ControlServer(node, control or ControlConfig(), state_dir, lambda: tls)
+    server = ControlServer(node.commands, control or ControlConfig(), state_dir, lambda: tls)
     await server.start()
     try:
         yield server

@@ -92,6 +92,17 @@ def test_one_forged_record_ends_its_cell(lab, make_lab, net):
     assert net.rosters[me].verifier.signatures == spent + 2
 
 
+def test_one_of_a_later_version_is_passed_over(lab, net):
+    """Of a kind that we do not know: the others of its cell are good all the same."""
+    me, other = net.peers[:2]
+    later = gossip_pb2.Record.FromString(b"\x3a\x04news").SerializeToString()
+    heard = net.receive(other, me, encode_records([later, lab.certificate(8)], CELL, 1)[0])
+    assert len(heard.records) == 1
+    assert [(one.reason, one.hostile) for one in heard.refused] == [(DropReason.UNKNOWN_RECORD, False)]
+    heard = net.receive(other, me, b"\x2a\x04news")
+    assert [(one.reason, one.hostile) for one in heard.refused] == [(DropReason.UNKNOWN_RECORD, False)]
+
+
 def test_one_that_is_only_untimely_does_not(lab, net):
     me, other = net.peers[:2]
     records = [lab.run(1, age=-90_000), lab.descriptor(1, version=90_000), lab.certificate(8)]

@@ -10,6 +10,7 @@ from peerd.membership.messages import (
     Digest,
     Records,
     Summary,
+    Unknown,
     Wanted,
     decode,
     encode_digests,
@@ -128,6 +129,12 @@ def test_what_is():
     )
     assert decode(message(wanted={})) == Wanted(())
     assert decode(message(records={})) == Records(())
+
+
+@pytest.mark.parametrize("of_a_later_version", [b"\x2a\x03abc", b"\x28\x07"])
+def test_what_only_a_later_version_says_is_told_from_garbage(of_a_later_version):
+    assert decode(of_a_later_version) == Unknown()
+    assert decode(of_a_later_version * 2) is None  # one body, as ever
 
 
 @settings(deadline=None)

@@ -4,14 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peerd.membership import certificates
-from peerd.membership.records import (
-    Kind,
-    operator_id,
-    peek,
-)
+from peerd.membership import certificates, records
+from peerd.membership.records import Kind, operator_id, peek, run_spec_message
 from peerd.membership.roster import MAX_RUNS
-from peerd.membership.verify import AHEAD_SECONDS
+from peerd.membership.verify import AHEAD_SECONDS, Refused
 from peerd.pb import gossip_pb2
 from peerd.types import DropReason
 
@@ -63,6 +59,22 @@ def test_a_spec_that_is_none(lab, roster):
     body.spec = body.spec + b"\x20\x00"  # rounds: 0
     broken.run.run = body.SerializeToString(deterministic=True)
     assert lab.reason(roster.offer(broken.SerializeToString(deterministic=True), lab.wall)) is BAD
+
+
+def test_a_spec_of_a_later_version_is_left_to_those_that_know_it(lab, roster, monkeypatch):
+    """To follow half of its rules would be to spoil the experiment."""
+    monkeypatch.setattr(records, "run_spec_message", lambda spec: LaterSpec(spec))
+    outcome = roster.offer(lab.run(1), lab.wall)
+    assert isinstance(outcome, Refused)
+    assert (outcome.reason, outcome.hostile) == (DropReason.UNKNOWN_RECORD, False)
+
+
+class LaterSpec:
+    def __init__(self, spec):
+        self.message = run_spec_message(spec)
+
+    def SerializeToString(self, deterministic):
+        return self.message.SerializeToString(deterministic=deterministic) + b"\xa2\x06\x05later"
 
 
 def test_a_revoked_operator_has_announced_nothing(lab, roster):
