@@ -34,6 +34,8 @@ def test_one_peer_is_upgraded_by_a_minor_version_while_a_run_goes_on(testbed, pr
     programs.ok("peerctl", "testbed", "stop", "--dir", testbed.folder, upgraded)
     folder, config = testbed.folder / "peers" / upgraded, testbed.folder / f"{upgraded}.toml"
     later = beside(folder, "--config", config, program=[LATER_PEERD])
+    at = ("peerctl", "--testbed", testbed.folder, "--context", upgraded)
+    until(lambda: programs.run(*at, "run", "show").returncode == 0)
 
     def all_have_ended():
         runs = [testbed.call(name, Client.run) for name in names]
