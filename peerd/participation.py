@@ -16,6 +16,7 @@ gets the last fragments, until another run begins.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
@@ -34,6 +35,9 @@ from peerd.posting import Post
 from peerd.status import RoundResult, RunStatus
 from peerd.store import Checkpoint, Saved
 from peerd.types import DropReason, PeerId, RunSpec
+
+SETTLING_SECONDS = 5.0
+"""From the announcement of a run until all that can begin with it have said so, by gossip."""
 
 
 class Participation:
@@ -76,6 +80,8 @@ class Participation:
         self._task: asyncio.Task[None] | None = None
         self._together: frozenset[PeerId] = frozenset()
         """Those that take part in our run and can be sent to, as of the last look."""
+        self._settles_at = -math.inf
+        """Until then who takes part in our run may not have said so."""
         self._done: set[str] = set()
         """Runs that this peer has taken part in, and will not join again by itself."""
         self._leaving = False
@@ -172,14 +178,23 @@ class Participation:
             self._consider()
             return
         others = self._view.taking_part(_run_bytes(run.spec))
-        alive = set(self._view.alive())
-        together = frozenset(peer for peer, _ in others if peer in alive)
-        run.set_cohort([first for _, first in others], len(self._members()) - 1)
+        alive = self._view.alive()
+        together = frozenset(alive).intersection(peer for peer, _ in others)
+        firsts = [first for _, first in others]
+        run.set_cohort([*firsts, *self._about_to_begin(alive)], len(self._members()) - 1)
         appeared, self._together = together - self._together, together
         for peer in appeared:
             run.appeared(peer)
         if run.ended:
             self._consider()
+
+    def _about_to_begin(self, alive: Sequence[PeerId]) -> list[int]:
+        """For each peer that has heard of the run and not said yet that it takes part: round 1. Who trained
+        faster than gossip would find nobody to average with, and close its first round alone."""
+        if monotonic() >= self._settles_at:
+            return []
+        said = [self._view.descriptor(peer) for peer in alive]
+        return [1 for descriptor in said if descriptor is not None and not descriptor.run]
 
     def fragment(self, fragment: Fragment) -> None:
         if self.run is None:
@@ -324,6 +339,9 @@ class Participation:
             announced=announced,
         )
         self._together = frozenset()
+        if announced and not listening:
+            self._settles_at = monotonic() + SETTLING_SECONDS
+            asyncio.get_running_loop().call_later(SETTLING_SECONDS, self.view_changed)
         self._tell(_run_bytes(spec), 0 if listening else start_round)
         self._task = self._spawn(self._live_through(run))
         self.view_changed()

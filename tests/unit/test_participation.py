@@ -1,0 +1,229 @@
+"""Which run a peer takes part in, from which round on, whom it waits for. The run itself is a stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import structlog
+
+from peerd import participation
+from peerd.clock import wall
+from peerd.config import TrainingConfig
+from peerd.errors import ConflictError
+from peerd.membership import RunNotice
+from peerd.observe import Alarms, EventLog, Tally
+from peerd.participation import Participation
+from peerd.types import PeerId, RunSpec
+
+SPEC = RunSpec(run_id="ab" * 16, task="digits-cnn")
+RUN = bytes.fromhex(SPEC.run_id)
+ME, ALICE, BOB, CAROL = (PeerId(bytes([number]) * 16) for number in range(4))
+
+
+class FakeRun:
+    """Lives until it is stopped."""
+
+    def __init__(self, **arguments: Any) -> None:
+        self.spec = arguments["spec"]
+        self.listening = arguments["listening"]
+        self.announced = arguments["announced"]
+        self.cohorts: list[list[int]] = []
+        self.appeared_to: list[PeerId] = []
+        self.state = "running"
+        self.over = asyncio.Event()
+
+    async def main(self) -> None:
+        await self.over.wait()
+
+    def set_cohort(self, others: list[int], members: int) -> None:
+        self.cohorts.append(sorted(others))
+
+    def appeared(self, peer: PeerId) -> None:
+        self.appeared_to.append(peer)
+
+    def stop(self, *, for_good: bool = True) -> None:
+        self.state = "stopped"
+        self.over.set()
+
+    @property
+    def ended(self) -> bool:
+        return self.state != "running"
+
+    def status(self) -> Any:
+        return SimpleNamespace(state=self.state, error="")
+
+
+class FakeView:
+    """`said`: by each peer that is alive, its run and the first round that it contributes to."""
+
+    def __init__(self) -> None:
+        self.said: dict[PeerId, tuple[bytes, int]] = {}
+
+    def alive(self) -> tuple[PeerId, ...]:
+        return tuple(self.said)
+
+    def taking_part(self, run: bytes) -> list[tuple[PeerId, int]]:
+        return [(peer, first) for peer, (said, first) in self.said.items() if said == run]
+
+    def descriptor(self, peer: PeerId) -> Any:
+        return SimpleNamespace(run=self.said[peer][0])
+
+
+class Peer:
+    def __init__(self, config: TrainingConfig) -> None:
+        self.view = FakeView()
+        self.told: list[tuple[bytes, int]] = []
+        self.notices: list[RunNotice] = []
+        self.posted: list[Any] = []
+        self.events = EventLog()
+        log = structlog.get_logger()
+        self.part = Participation(
+            ME,
+            config,
+            view=self.view,  # type: ignore[arg-type]
+            members=lambda: [ME, ALICE, BOB, CAROL],
+            notices=lambda: self.notices,
+            checkpoint=SimpleNamespace(load=lambda: None),  # type: ignore[arg-type]
+            post=SimpleNamespace(  # type: ignore[arg-type]
+                cancel=self.posted.append, payload_bytes=1000,
+                send=lambda to, payloads, number: self.posted.append(set(to)),
+            ),
+            tell=lambda run, first: self.told.append((run, first)),
+            rng=random.Random(1),
+            tally=Tally(),
+            metrics=SimpleNamespace(),  # type: ignore[arg-type]
+            events=self.events,
+            alarms=Alarms(self.events, log),
+            log=log,
+        )  # fmt: skip
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Any) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        return task
+
+    def announce(self, age: float = 0.0, stopped: bool = False) -> None:
+        notice = RunNotice(SPEC, stopped, wall() - age, 30.0, "operator")
+        self.notices = [notice]
+        self.part.announced(notice)
+
+    @property
+    def run(self) -> Any:
+        return self.part.run
+
+
+@pytest.fixture
+async def make(monkeypatch):
+    monkeypatch.setattr(participation, "Run", FakeRun)
+    monkeypatch.setattr(participation, "check_task", lambda spec: None)
+    made: list[Peer] = []
+
+    def new(config: TrainingConfig | None = None, *, up: bool = True) -> Peer:
+        made.append(Peer(config or TrainingConfig()))
+        if up:
+            made[-1].part.start(made[-1].spawn)
+        return made[-1]
+
+    yield new
+    for peer in made:
+        for task in peer.tasks:
+            task.cancel()
+        await asyncio.gather(*peer.tasks, return_exceptions=True)
+
+
+async def begun(peer: Peer) -> Any:
+    async with asyncio.timeout(5):
+        while peer.run is None:
+            await asyncio.sleep(0)
+    return peer.run
+
+
+async def test_who_hears_of_a_run_in_time_begins_with_it(make):
+    peer = make()
+    peer.announce()
+    run = await begun(peer)
+    assert (run.listening, run.announced) == (False, True)
+    assert peer.told == [(RUN, 1)]
+
+
+async def test_who_hears_of_it_late_listens_as_soon_as_somebody_contributes(make):
+    peer = make()
+    peer.view.said = {ALICE: (RUN, 0)}
+    peer.announce(age=60.0)
+    await asyncio.sleep(0)
+    assert peer.run is None
+    peer.view.said = {ALICE: (RUN, 3)}
+    peer.part.view_changed()
+    run = await begun(peer)
+    assert run.listening
+    assert peer.told == [(RUN, 0)]
+
+
+async def test_those_who_have_not_said_yet_that_they_take_part_are_waited_for_a_moment(make, monkeypatch):
+    """Else who is fast would close its first round alone. But they are not sent to before they are there."""
+    peer = make()
+    peer.view.said = {ALICE: (RUN, 1), BOB: (b"", 0), CAROL: (b"\7" * 16, 1)}
+    peer.announce()
+    run = await begun(peer)
+    assert run.cohorts[-1] == [1, 1], "carol is in another run"
+    peer.part.broadcast(1, [b"fragment"])
+    assert peer.posted[-1] == {ALICE}
+    peer.view.said[BOB] = (RUN, 1)
+    peer.part.view_changed()
+    assert run.cohorts[-1] == [1, 1]
+    assert run.appeared_to == [ALICE, BOB]
+
+    peer.view.said[BOB] = (b"", 0)
+    late = participation.monotonic() + participation.SETTLING_SECONDS
+    monkeypatch.setattr(participation, "monotonic", lambda: late)
+    peer.part.view_changed()
+    assert run.cohorts[-1] == [1], "it does not take part, it seems"
+
+
+async def test_a_listener_waits_for_nobody_who_says_nothing(make):
+    peer = make()
+    peer.view.said = {ALICE: (RUN, 3), BOB: (b"", 0)}
+    peer.announce(age=60.0)
+    assert (await begun(peer)).cohorts[-1] == [3]
+
+
+async def test_a_stopped_run_ends_here_and_is_not_joined_again(make):
+    peer = make()
+    peer.announce()
+    run = await begun(peer)
+    peer.announce(stopped=True)
+    async with asyncio.timeout(5):
+        while not run.ended:
+            await asyncio.sleep(0)
+    peer.notices = [RunNotice(SPEC, False, wall(), 30.0, "operator")]
+    peer.part.view_changed()
+    await asyncio.sleep(0)
+    assert peer.run is run
+
+
+async def test_only_one_run_at_a_time_and_none_before_it_is_up_or_when_it_leaves(make):
+    peer = make()
+    await peer.part.begin(SPEC, announced=False)
+    other = RunSpec(run_id="cd" * 16, task="digits-cnn")
+    with pytest.raises(ConflictError, match="is going on"):
+        await peer.part.begin(other, announced=False)
+    peer.part.leave()
+    assert peer.told[-1] == (b"", 0)
+    with pytest.raises(ConflictError, match="leaving"):
+        await peer.part.begin(other, announced=False)
+    with pytest.raises(ConflictError, match="starting"):
+        await make(up=False).part.begin(SPEC, announced=False)
+
+
+async def test_a_peer_that_joins_by_hand_alone_stays_out(make):
+    peer = make(TrainingConfig(join="manual"))
+    peer.announce()
+    await asyncio.sleep(0)
+    assert peer.run is None
+    await peer.part.begin(SPEC, announced=True)
+    assert peer.run.announced
