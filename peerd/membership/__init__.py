@@ -5,7 +5,6 @@ network directory. What travels is a request (public keys) and a bundle (certifi
 """
 
 from peerd.membership.about import About
-from peerd.membership.announcer import Announcer, announce_interval
 from peerd.membership.authority import Authority
 from peerd.membership.bundle import Bundle
 from peerd.membership.descriptor import Descriptor, decode_descriptor
@@ -42,7 +41,6 @@ __all__ = [
     "STATES",
     "About",
     "Admitted",
-    "Announcer",
     "Authority",
     "Bundle",
     "Change",
@@ -62,7 +60,6 @@ __all__ = [
     "Tell",
     "Trust",
     "View",
-    "announce_interval",
     "certificate_record",
     "client_ssl_context",
     "decode_descriptor",

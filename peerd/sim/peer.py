@@ -11,9 +11,10 @@ from functools import cached_property
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peerd.delivery import Acked, Event, GaveUp, Inject, LoopLost, LoopReturned, Received
-from peerd.membership import Announcer, Descriptor, View
+from peerd.membership import Descriptor, View
 from peerd.membership.descriptor import peer_id_of, sign_descriptor
 from peerd.relay import Mixnet
+from peerd.sim.announcer import Announcer
 from peerd.sphinx import EpochKey, Epochs, Keyring, MixKey, ReplayFilter
 from peerd.types import DropReason, PacketKind, PeerId
 

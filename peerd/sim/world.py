@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peerd.config import DeliveryConfig, MixingConfig, RelayConfig
-from peerd.membership import Announcer, Change, Descriptor, View, announce_interval
+from peerd.membership import Change, Descriptor, View
 from peerd.relay import Mixnet
 from peerd.relay.trace import Tracer
+from peerd.sim.announcer import Announcer, announce_interval
 from peerd.sim.peer import SimPeer
 from peerd.sim.wires import Wires
 from peerd.sphinx import Epochs, Geometry

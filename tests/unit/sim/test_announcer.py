@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerd.membership import Announcer, announce_interval
+from peerd.sim.announcer import Announcer, announce_interval
 from peerd.types import PeerId
 
 A, B, C = (PeerId(bytes([n]) * 16) for n in range(3))
