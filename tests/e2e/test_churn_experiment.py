@@ -1,4 +1,4 @@
-"""The churn test of the specification with real daemons: short here, whole in `make soak`."""
+"""The churn test of the specification with real daemons. One that is always run is in `test_wan.py`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def left(folder) -> list[str]:
     return [line for line in lines if str(folder) in line]
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(420)
 def test_the_short_churn_test(programs):
     report = check(programs, "--quick", timeout=400)

@@ -124,7 +124,7 @@ def train_through(testbed, until, seconds: float) -> None:
 @pytest.mark.timeout(240)
 def test_a_run_goes_on_through_many_epochs(testbed, until):
     with telling(testbed):
-        train_through(testbed, until, 25.0)
+        train_through(testbed, until, 12.0)
 
 
 @pytest.mark.soak
