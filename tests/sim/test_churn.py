@@ -373,6 +373,7 @@ def test_more_churn(seed):
     check(seed)
 
 
+@pytest.mark.soak
 def test_all_of_it_does_happen():
     """Or the tests above would be of calm networks."""
     happened: Counter[str] = Counter()

@@ -14,25 +14,25 @@ from peerd.sim import World
 from peerd.sphinx import Epochs
 
 COVER = {"loop_rate_per_second": 0.05, "drop_rate_per_second": 0.05}
-net = World(50, int(sys.argv[1]), mixing=MixingConfig(**COVER), epochs=Epochs(15.0, 5.0), skew_seconds=0.5,
+net = World(20, int(sys.argv[1]), mixing=MixingConfig(**COVER), epochs=Epochs(15.0, 5.0), skew_seconds=0.5,
             dead_after=2.0, loss=0.01)
 rng = net.rng
 
 def send():
-    for sender in rng.sample(range(50), 15):
+    for sender in rng.sample(range(20), 6):
         if net[sender].up:
-            net.send(sender, (sender + 1 + rng.randrange(49)) % 50, rng.randbytes(300), tag=sender)
+            net.send(sender, (sender + 1 + rng.randrange(19)) % 20, rng.randbytes(300), tag=sender)
     net.at(net.now + 5.0, send)
 
 def switch(strategy, **more):
-    some = rng.sample(range(50), 25)
+    some = rng.sample(range(20), 10)
     net.set_mixing(MixingConfig(strategy=strategy, **(COVER | more)), some)
 
 net.at(0.0, send)
 net.at(10.0, lambda: switch("pool"))
 net.at(15.0, lambda: net.kill(7))
 net.at(18.0, lambda: switch("outbox", outbox_interval_seconds=0.5))
-net.at(20.0, lambda: net.partition(range(20), range(20, 50)))
+net.at(20.0, lambda: net.partition(range(8), range(8, 20)))
 net.at(24.0, net.heal)
 net.at(25.0, lambda: net.restart(7))
 net.at(28.0, lambda: switch("timed", hops=2, send_rate_per_second=0.2))
@@ -87,7 +87,7 @@ def test_two_processes_see_the_same_world():
         one, two, other = pool.map(play, (1, 1, 2), ("1", "2", "1"))
     assert one == two
     assert one[0] != other[0]
-    assert one[1] > 3000
+    assert one[1] > 1000
     assert one[2] > 100
 
 

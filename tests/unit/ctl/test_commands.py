@@ -231,7 +231,8 @@ def test_status_shows_who_leaves_and_who_may_sign_in_others(two: Any, peerctl: A
     assert peerctl.json("status")["delegate"] is True
 
 
-def test_peers_show_epoch_and_loop_quality(two: Any, peerctl: Any) -> None:
+def test_peers_show_epoch_and_loop_quality(two: Any, peerctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     del two[0].peers[:]
     two[0].peers += [
         peers_pb2.Peer(name="zoe", state="alive", epoch=17, loop_quality=0.5, loop_excess_seconds=0.0125),

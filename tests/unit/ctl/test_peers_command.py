@@ -36,7 +36,8 @@ def test_by_name_with_everything_in_json(peerctl: Any) -> None:
 
 
 @pytest.mark.usefixtures("alice")
-def test_all_columns_where_there_is_room(peerctl: Any) -> None:
+def test_all_columns_where_there_is_room(peerctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     lines = [line.split() for line in peerctl("peers").stdout.splitlines()]
     assert [line[0] for line in lines[2:]] == ["bob", "dora", "zoe"]
     assert lines[4] == [
