@@ -246,7 +246,7 @@ def test_any_data_makes_a_valid_slice_or_one_line(data: dict[str, Any]) -> None:
         assert 16 <= config.queue_limit <= 1_000_000
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.one_of(
         st.binary(max_size=200), st.text(max_size=200).map(lambda t: t.encode("utf-8", "surrogatepass"))

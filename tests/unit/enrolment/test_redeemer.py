@@ -202,7 +202,7 @@ def test_too_long_and_unlucky_wishes(delegate):
 
 
 @given(st.binary(max_size=300))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 def test_no_request_crashes(delegate, data):
     outcome = delegate.redeemer.redeem(Ask(bytes(10), data))
     assert isinstance(refusal(outcome), InvalidInputError)

@@ -187,7 +187,11 @@ def test_a_long_sleep_is_a_jump(life):
 
 
 @given(st.lists(st.tuples(st.floats(-400.0, 400.0), st.booleans(), st.integers(0, 3)), max_size=12))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+    deadline=None,
+)
 def test_whatever_the_clock_does_no_key_is_without_its_tags(tmp_path_factory, steps):
     """Steps of the clock, kills, and packets: a key that is used again knows all that it has unwrapped;
     versions only grow; what is accepted is what the clock says."""

@@ -239,7 +239,7 @@ def outer_changed(bundle, at, value):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_every_change_of_the_body_is_refused_in_one_line(bundle, at, value):
     with pytest.raises((DeniedError, InvalidInputError)) as error:
         Bundle.decode(outer_changed(bundle, at, value), "here")

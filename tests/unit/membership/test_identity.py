@@ -111,7 +111,7 @@ def test_a_state_directory_that_cannot_be_made_is_one_clear_line(tmp_path):
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_broken_key_file_is_one_line_that_quotes_nothing(identity, tmp_path, private_parts, data):
     path = tmp_path / "alice" / "identity.json"
     good = json.dumps(json.loads(path.read_bytes())).encode()
@@ -166,7 +166,7 @@ def test_the_request_carries_the_public_keys_and_no_private_one(identity, privat
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_request_changed_anywhere_is_refused_in_one_line(identity, data):
     request = json.loads(identity.request())
     field = data.draw(st.sampled_from(sorted(request)))

@@ -37,7 +37,7 @@ def test_no_private_key_is_in_it(folder):
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 def test_a_broken_ledger_is_one_clear_line(folder, tmp_path, data):
     good = json.loads((folder / FILE).read_bytes())
     field = data.draw(st.sampled_from(sorted(good)))

@@ -14,7 +14,7 @@ RECORD = sign_revocation("lab", bytes(16), "x", 1e9, KEY)
 
 
 @given(st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=5))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=20)
 def test_records_come_back_as_they_were_signed(tmp_path, identifiers):
     records = [sign_revocation("lab", identifier, "x", 1e9, KEY) for identifier in identifiers]
     write_records(tmp_path / "a.record", records)
@@ -22,7 +22,7 @@ def test_records_come_back_as_they_were_signed(tmp_path, identifiers):
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_broken_file_is_one_clear_line(tmp_path, data):
     path = tmp_path / "a.record"
     write_records(path, [RECORD])
@@ -33,7 +33,7 @@ def test_a_broken_file_is_one_clear_line(tmp_path, data):
 
 
 @given(st.binary(max_size=100))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_bytes_crash(tmp_path, data):
     (tmp_path / "a.record").write_bytes(data)
     with pytest.raises(InvalidInputError):

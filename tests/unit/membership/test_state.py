@@ -134,7 +134,7 @@ def test_a_certificate_that_was_renewed_in_time_counts(authority, identity, tmp_
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_broken_renewal_is_one_clear_line(state, tmp_path, data):
     state.save_renewal(tmp_path / "alice")
     path = tmp_path / "alice" / "renewal.json"

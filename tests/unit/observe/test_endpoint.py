@@ -111,7 +111,7 @@ async def test_wrong_requests(address: Address, request_bytes: bytes, status: in
 @settings(
     max_examples=40,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(garbage=st.binary(max_size=400))
 def test_garbage_gets_an_error_or_nothing(garbage: bytes, metrics: Metrics) -> None:

@@ -31,7 +31,7 @@ def test_before_the_first_save_there_is_nothing(file):
 
 
 @given(NUMBERS, st.dictionaries(NUMBERS, PRIVATE, max_size=5))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_what_was_saved_comes_back(file, version, keys):
     file.save(version, keys)
     assert file.load() == (version, keys)
@@ -77,7 +77,7 @@ def valid(loaded):
 
 
 @given(st.binary(max_size=300))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_no_bytes_crash_it(file, path, data):
     path.write_bytes(data)
     assert file.load() is None
@@ -91,7 +91,7 @@ JSON = st.recursive(
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_a_file_changed_anywhere_is_none_or_still_a_valid_one(file, path, data):
     file.save(5, PAIR)
     good = path.read_bytes()
