@@ -26,7 +26,7 @@ from peerd.clock import monotonic, wall
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError, InvalidInputError, NotFoundError, PeerdError
 from peerd.keeping import Keeper
-from peerd.learning import Fragment, Run, check_task
+from peerd.learning import Fragment, Parcel, Run, check_task
 from peerd.learning.fragment import Vector
 from peerd.membership import RunNotice, View
 from peerd.observe import Alarms, EventLog, Metrics, Tally
@@ -76,6 +76,8 @@ class Participation:
         self._task: asyncio.Task[None] | None = None
         self._together: frozenset[PeerId] = frozenset()
         """Those that take part in our run and can be sent to, as of the last look."""
+        self._listening: frozenset[PeerId] = frozenset()
+        """Of those, the ones that have not said from when on they contribute."""
         self._done: set[str] = set()
         """Runs that this peer has taken part in, and will not join again by itself."""
         self._leaving = False
@@ -175,7 +177,11 @@ class Participation:
         alive = set(self._view.alive())
         together = frozenset(peer for peer, _ in others if peer in alive)
         run.set_cohort([first for _, first in others], len(self._members()) - 1)
-        appeared, self._together = together - self._together, together
+        listening = frozenset(peer for peer, first in others if not first) & together
+        appeared = together - self._together
+        if run.spec.deltas:  # who fell behind has lost the model that they are from
+            appeared |= listening - self._listening
+        self._together, self._listening = together, listening
         for peer in appeared:
             run.appeared(peer)
         if run.ended:
@@ -194,12 +200,19 @@ class Participation:
 
     # -- the run's port to the mixnet -----------------------------------------
 
-    def broadcast(self, round_number: int, payloads: Sequence[bytes]) -> None:
-        """Every payload to every peer that takes part."""
-        self._post.send(self._together, payloads, round_number)
+    def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None:
+        """Every parcel to every peer that takes part."""
+        self._post.send(self._together, parcels, round_number)
 
-    def send_to(self, peer: PeerId, round_number: int, payloads: Sequence[bytes]) -> None:
-        self._post.send([peer], payloads, round_number)
+    def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
+        self._post.send([peer], parcels, round_number)
+
+    def send_to_listeners(self, round_number: int, parcels: Sequence[Parcel]) -> None:
+        if self.run is None:
+            return
+        others = self._view.taking_part(_run_bytes(self.run.spec))
+        peers = [peer for peer, first in others if peer in self._together and not 0 < first <= round_number]
+        self._post.send(peers, parcels, round_number)
 
     def forget_before(self, round_number: int) -> None:
         """Cancel what is still unsent or unacknowledged of earlier rounds."""
@@ -323,7 +336,7 @@ class Participation:
             listening=listening,
             announced=announced,
         )
-        self._together = frozenset()
+        self._together = self._listening = frozenset()
         self._tell(_run_bytes(spec), 0 if listening else start_round)
         self._task = self._spawn(self._live_through(run))
         self.view_changed()
