@@ -28,8 +28,11 @@ from peerd.types import DropReason
 
 NEWCOMER_COPIES = 3
 DRIFT_COPIES = 2
-PERIOD = 64
-"""Rounds, or as many as there are slices, if that is less."""
+PERIOD = 25
+"""Rounds, or as many as there are slices, if that is less. For mnist-cnn among six peers it adds 4 packets
+for each recipient and round to the 15 of top-k or the 65 of int8. In a simulation of six peers that lose 5 %
+of all fragments for good, models stay within 0.4 of an update's length of their mean with int8, and 0.7 with
+top-k, over 100 rounds; with no correction the distance goes on growing (0.66 and 0.87)."""
 KEPT_COPIES = 5
 """Of a slice in a round; five models of memory at most, on a newcomer, and next to nothing on others."""
 

@@ -22,5 +22,6 @@ class Median(Buffered):
     """Of an even number, the mean of the two in the middle."""
 
     def _combine(self, rows: NDArray[np.float64], last: Vector) -> NDArray[np.floating]:
-        middle: NDArray[np.float64] = np.median(rows, axis=0)
+        ordered = np.sort(rows, axis=0)  # np.median takes eight times as long for few rows
+        middle: NDArray[np.float64] = (ordered[(len(rows) - 1) // 2] + ordered[len(rows) // 2]) / 2
         return middle
