@@ -27,7 +27,7 @@ from peerd.clock import monotonic, wall
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError, InvalidInputError, NotFoundError, PeerdError
 from peerd.keeping import Keeper
-from peerd.learning import Fragment, Run, check_task
+from peerd.learning import Fragment, Parcel, Run, check_task
 from peerd.learning.fragment import Vector
 from peerd.membership import RunNotice, View
 from peerd.observe import Alarms, EventLog, Metrics, Tally
@@ -82,6 +82,8 @@ class Participation:
         """Those that take part in our run and can be sent to, as of the last look."""
         self._settles_at = -math.inf
         """Until then who takes part in our run may not have said so."""
+        self._listening: frozenset[PeerId] = frozenset()
+        """Of those, the ones that have not said from when on they contribute."""
         self._done: set[str] = set()
         """Runs that this peer has taken part in, and will not join again by itself."""
         self._leaving = False
@@ -182,7 +184,11 @@ class Participation:
         together = frozenset(alive).intersection(peer for peer, _ in others)
         firsts = [first for _, first in others]
         run.set_cohort([*firsts, *self._about_to_begin(alive)], len(self._members()) - 1)
-        appeared, self._together = together - self._together, together
+        listening = frozenset(peer for peer, first in others if not first) & together
+        appeared = together - self._together
+        if run.spec.deltas:  # who fell behind has lost the model that they are from
+            appeared |= listening - self._listening
+        self._together, self._listening = together, listening
         for peer in appeared:
             run.appeared(peer)
         if run.ended:
@@ -209,12 +215,19 @@ class Participation:
 
     # -- the run's port to the mixnet -----------------------------------------
 
-    def broadcast(self, round_number: int, payloads: Sequence[bytes]) -> None:
-        """Every payload to every peer that takes part."""
-        self._post.send(self._together, payloads, round_number)
+    def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None:
+        """Every parcel to every peer that takes part."""
+        self._post.send(self._together, parcels, round_number)
 
-    def send_to(self, peer: PeerId, round_number: int, payloads: Sequence[bytes]) -> None:
-        self._post.send([peer], payloads, round_number)
+    def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
+        self._post.send([peer], parcels, round_number)
+
+    def send_to_listeners(self, round_number: int, parcels: Sequence[Parcel]) -> None:
+        if self.run is None:
+            return
+        others = self._view.taking_part(_run_bytes(self.run.spec))
+        peers = [peer for peer, first in others if peer in self._together and not 0 < first <= round_number]
+        self._post.send(peers, parcels, round_number)
 
     def forget_before(self, round_number: int) -> None:
         """Cancel what is still unsent or unacknowledged of earlier rounds."""
@@ -338,7 +351,7 @@ class Participation:
             listening=listening,
             announced=announced,
         )
-        self._together = frozenset()
+        self._together = self._listening = frozenset()
         if announced and not listening:
             self._settles_at = monotonic() + SETTLING_SECONDS
             asyncio.get_running_loop().call_later(SETTLING_SECONDS, self.view_changed)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from peerd.delivery import Event
-from peerd.learning import fragment_place
+from peerd.learning import Parcel
 from peerd.observe import Tally
 from peerd.relay import Mixnet, Pump
 from peerd.types import DropReason, PeerId
@@ -50,12 +50,13 @@ class Post:
         """The longest payload of a message."""
         return self._mixnet.delivery.payload_bytes
 
-    def send(self, peers: Iterable[PeerId], payloads: Sequence[bytes], round_number: int) -> None:
-        """Every payload to every peer, in one random order over all of them."""
-        letters = [(peer, payload) for peer in peers for payload in payloads]
+    def send(self, peers: Iterable[PeerId], parcels: Sequence[Parcel], round_number: int) -> None:
+        """Every parcel to every peer, in one random order over all of them; payloads are made as they go."""
+        letters = [(peer, parcel) for peer in peers for parcel in parcels]
         self._rng.shuffle(letters)
-        for peer, payload in letters:
-            refused = self._pump.send(peer, payload, round_number, self._message_id(peer, payload))
+        for peer, parcel in letters:
+            message_id = self._message_id(peer, parcel.place)
+            refused = self._pump.send(peer, parcel.make, round_number, message_id)
             if refused is not None:
                 self.gave_up(round_number, refused)
 
@@ -71,6 +72,5 @@ class Post:
             self._log.warning("gave up on a message", round=round_number)
             self._on_give_up(round_number)
 
-    def _message_id(self, peer: PeerId, payload: bytes) -> bytes:
-        place = fragment_place(payload)
+    def _message_id(self, peer: PeerId, place: bytes) -> bytes:
         return hashlib.blake2b(place + peer, key=self._secret, digest_size=MESSAGE_ID_BYTES).digest()

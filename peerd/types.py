@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal, NewType
+from typing import Annotated, Literal, NewType, get_args
 
 import msgspec
 
@@ -81,6 +81,15 @@ Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86_400.0)]
 
 PartitionName = Literal["iid", "dirichlet"]
 StaleRule = Literal["drop", "use"]
+AggregatorName = Literal["mean", "weighted-by-age", "median", "trimmed-mean", "clipped-mean", "krum"]
+EncodingName = Literal["float32", "float16", "bfloat16", "int8", "top-k", "random-mask"]
+
+SPARSE: frozenset[EncodingName] = frozenset({"top-k", "random-mask"})
+"""Encodings that send a part of the values; the others count as zero, so they are always of deltas."""
+AGEING: frozenset[AggregatorName] = frozenset({"mean", "weighted-by-age"})
+"""Aggregators that can give a fragment less weight."""
+COMPARING: frozenset[AggregatorName] = frozenset({"median", "trimmed-mean", "krum"})
+"""Aggregators that compare fragments value by value, so that all of them must have all values."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +124,39 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Fragments of rounds that this peer has closed: dropped, or averaged in with less weight."""
     stale_rounds: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     """use: how many rounds old at most."""
+    aggregator: AggregatorName = "mean"
+    """What becomes of the fragments of one index; see `learning.aggregation`."""
+    trim: Annotated[float, msgspec.Meta(gt=0.0, lt=0.5)] = 0.2
+    """trimmed-mean, krum: the share of false fragments that is reckoned with."""
+    clip: Annotated[float, msgspec.Meta(gt=0.0, le=1e6)] = 2.0
+    """clipped-mean: how far a fragment may be from the last aggregate, in median distances."""
+    encoding: EncodingName = "float32"
+    """How values travel; see `learning.encoding`."""
+    density: Fraction = 0.1
+    """top-k, random-mask: share of the values that is sent, at least; a packet is always filled."""
+    delta: bool = False
+    """Send what changed since the last aggregate. Sparse encodings always do."""
+
+    def __post_init__(self) -> None:
+        """ValueError, in one line, where fields that are good each by itself make no sense together."""
+        if self.encoding in SPARSE and self.aggregator in COMPARING:
+            allowed = ", ".join(sorted(set(get_args(AggregatorName)) - COMPARING))
+            raise ValueError(
+                f"aggregator {self.aggregator} compares fragments value by value, and with encoding "
+                f"{self.encoding} each has other values; use one of {allowed}, or a dense encoding"
+            )
+        if self.stale == "use" and self.aggregator not in AGEING:
+            raise ValueError(
+                f"aggregator {self.aggregator} gives late fragments no less weight; "
+                f"stale = use is for {', '.join(sorted(AGEING))}"
+            )
+        if self.stale == "drop" and self.aggregator == "weighted-by-age":
+            raise ValueError("aggregator weighted-by-age needs late fragments: stale = use")
+
+    @property
+    def deltas(self) -> bool:
+        """Whether fragments are of changes, not of models."""
+        return self.delta or self.encoding in SPARSE
 
     @property
     def wire_id(self) -> int:

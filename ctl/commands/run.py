@@ -15,7 +15,7 @@ from rich.console import RenderableType
 from ctl import aio, render, steering
 from ctl.app import Command, Group, UserInterruptError, ask, pass_settings, show
 from ctl.board import rounds_table
-from ctl.choices import PARTITION, STALE
+from ctl.choices import AGGREGATOR, ENCODING, PARTITION, STALE
 from ctl.client import Client
 from ctl.contexts import Endpoint
 from ctl.defaults import make_spec
@@ -57,6 +57,37 @@ def run() -> None:
 @click.option("--shards", type=int, help="Parts of a shared data set.  [default: one for each enrolled peer]")
 @click.option("--stale", type=STALE, help="Fragments of rounds that a peer has closed.  [default: drop]")
 @click.option("--stale-rounds", type=int, help="With --stale use: how many rounds old at most.")
+@click.option(
+    "--aggregator",
+    type=AGGREGATOR,
+    help="Of the fragments of one index. mean and weighted-by-age (with --stale use) trust all; the "
+    "others withstand false ones and keep a round's fragments in memory.  [default: mean]",
+)
+@click.option(
+    "--trim", type=float, help="trimmed-mean, krum: share of false fragments to reckon with.  [default: 0.2]"
+)
+@click.option(
+    "--clip",
+    type=float,
+    help="clipped-mean: how far a fragment may move the model, in median moves.  [default: 2]",
+)
+@click.option(
+    "--encoding",
+    type=ENCODING,
+    help="How values travel: float16 and bfloat16 take half the packets, int8 a quarter, top-k and "
+    "random-mask less than a tenth.  [default: float32]",
+)
+@click.option(
+    "--density",
+    type=float,
+    help="top-k, random-mask: share of the values that is sent, at least.  [default: 0.1]",
+)
+@click.option(
+    "--delta",
+    is_flag=True,
+    default=None,
+    help="Send what changed since the last aggregate; top-k and random-mask always do.",
+)
 @click.option("--join-window", type=Duration(), default=15.0,
               help="Announced: who hears of it so soon begins with round 1.  [default: 15s]")  # fmt: skip
 @click.option("--run-id", help="32 hex digits.  [default: drawn, the same for all peers]")
@@ -78,6 +109,8 @@ def start(settings: Settings, /, task: str, wait: bool, join_window: float, **gi
       peerctl run start --wait --operator ops.pem
       peerctl --all run start --task mnist-cnn --data-dir /srv/mnist --rounds 10
       peerctl --all run start --stale use --stale-rounds 2 --join-window 1m
+      peerctl --all run start --encoding int8 --aggregator trimmed-mean --trim 0.2
+      peerctl --all run start --encoding top-k --density 0.05
       peerctl run start --run-id 5f0c... --shards 12 --seed 7      on every peer's own host
     """
     targets = resolve(settings)

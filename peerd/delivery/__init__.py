@@ -9,6 +9,7 @@ from peerd.delivery.delivery import Delivery
 from peerd.delivery.events import Acked, Dropped, Event, GaveUp, Inject, LoopLost, LoopReturned, Received
 from peerd.delivery.message import Message, MessageCodec
 from peerd.delivery.path import Directory, PathSelector
+from peerd.delivery.sender import Payload
 
 __all__ = [
     "Acked",
@@ -23,5 +24,6 @@ __all__ = [
     "Message",
     "MessageCodec",
     "PathSelector",
+    "Payload",
     "Received",
 ]

@@ -13,7 +13,7 @@ from peerd.delivery.loops import LoopMonitor
 from peerd.delivery.message import Message, MessageCodec
 from peerd.delivery.path import Directory, PathSelector
 from peerd.delivery.receiver import Receiver
-from peerd.delivery.sender import Sender
+from peerd.delivery.sender import Payload, Sender
 from peerd.mix import CoverRates
 from peerd.sphinx import Geometry
 from peerd.types import DropReason, PacketKind, PeerId
@@ -65,7 +65,7 @@ class Delivery:
         self._cover.discard_stock()
 
     def send(
-        self, to: PeerId, payload: bytes, tag: int, message_id: bytes | None = None
+        self, to: PeerId, payload: Payload, tag: int, message_id: bytes | None = None
     ) -> DropReason | None:
         """Queue a message for a peer; its `tag` comes back in `Acked` or `GaveUp`."""
         return self._sender.send(to, payload, tag, message_id)

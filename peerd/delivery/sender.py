@@ -43,6 +43,10 @@ RESEND_JITTER = 0.25
 """A timeout is lengthened by up to this share, so that resends do not come in step."""
 
 
+Payload = bytes | Callable[[], bytes]
+"""What a message carries, or how to make it when it leaves: the same bytes for each attempt."""
+
+
 @dataclass(slots=True, eq=False)
 class _Attempt:
     message: _Outgoing
@@ -55,12 +59,15 @@ class _Attempt:
 @dataclass(slots=True, eq=False)
 class _Outgoing:
     to: PeerId
-    payload: bytes
+    payload: Payload
     tag: int
     message_id: bytes
     attempts: list[_Attempt] = field(default_factory=list)
     deadline: float | None = None
     settled: bool = False
+
+    def content(self) -> bytes:
+        return self.payload if isinstance(self.payload, bytes) else self.payload()
 
 
 class Sender:
@@ -108,7 +115,7 @@ class Sender:
         return len(self._open)
 
     def send(
-        self, to: PeerId, payload: bytes, tag: int, message_id: bytes | None = None
+        self, to: PeerId, payload: Payload, tag: int, message_id: bytes | None = None
     ) -> DropReason | None:
         """Queue a message. `tag` comes back in `Acked` or `GaveUp`. SEND_QUEUE_FULL when full.
 
@@ -249,7 +256,7 @@ class Sender:
             return None
         surb, keys = make_surb(self._geometry, back, randbytes=self._rng.randbytes)
         ack_delay = draw_exponential(self._rng, mean)
-        body = Message(message.message_id, surb.to_bytes(), message.payload, ack_delay)
+        body = Message(message.message_id, surb.to_bytes(), message.content(), ack_delay)
         packet = wrap(self._geometry, there, self._codec.encode(body), randbytes=self._rng.randbytes)
         known = known_delay(there) + ack_delay + known_delay(back) if self.mixing.delays_kept else 0.0
         attempt = _Attempt(message, keys, known, mix_nodes(there) | mix_nodes(back))

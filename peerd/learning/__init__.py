@@ -1,22 +1,25 @@
 """Learning: what a peer does with models, its own and the others', without knowing whose is whose.
 
-Cutting a model vector into fragments and reading strangers' fragments, averaging, the rounds of a run as
-a state machine, and the client of the trainer process. All but `trainer_client` and `run` is sans-IO.
+Cutting a model vector into fragments and reading strangers' fragments (`encoding`), aggregating them
+(`aggregation`), the rounds of a run as a state machine, and the client of the trainer process. All but
+`trainer_client` and `run` is sans-IO.
 Never imports torch: that is for `peerd.training`, in the child process alone.
 """
 
-from peerd.learning.aggregate import Mean
+from peerd.learning.aggregation import Mean, make_aggregator
 from peerd.learning.catalog import DEFAULTS, check_task
+from peerd.learning.encoding import Encoding, make_encoding
 from peerd.learning.fragment import (
     Cover,
     Fragment,
     Layout,
+    Parcel,
     Rejected,
-    cut,
     decode_payload,
     encode_fragment,
     fragment_place,
     fragment_values,
+    parcel,
 )
 from peerd.learning.ports import FragmentSink, RunObserver, SaveRun
 from peerd.learning.rounds import Rounds
@@ -26,10 +29,12 @@ from peerd.learning.trainer_client import TaskError, TrainerClient, TrainerDied
 __all__ = [
     "DEFAULTS",
     "Cover",
+    "Encoding",
     "Fragment",
     "FragmentSink",
     "Layout",
     "Mean",
+    "Parcel",
     "Rejected",
     "Rounds",
     "Run",
@@ -39,9 +44,11 @@ __all__ = [
     "TrainerClient",
     "TrainerDied",
     "check_task",
-    "cut",
     "decode_payload",
     "encode_fragment",
     "fragment_place",
     "fragment_values",
+    "make_aggregator",
+    "make_encoding",
+    "parcel",
 ]

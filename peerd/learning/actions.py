@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
-from peerd.learning.fragment import Vector
+from peerd.learning.fragment import Data, Layout, Parcel, Vector, parcel
+from peerd.learning.pieces import Pieces
 from peerd.status import RoundResult
 from peerd.types import DropReason
 
@@ -38,10 +41,42 @@ class StartTraining:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SendFragments:
-    """Send each (index, values) to every other peer, in this random order."""
+    """Send each of them to every other peer, in this random order."""
 
     round: int
-    fragments: tuple[tuple[int, Vector], ...]
+    order: tuple[int, ...]
+    pieces: Pieces
+
+    @property
+    def fragments(self) -> Iterator[tuple[int, Data]]:
+        """(index, data), made one by one."""
+        return ((index, self.pieces[index]) for index in self.order)
+
+    def parcels(self, run: int) -> list[Parcel]:
+        """Of the run with that wire id."""
+        pieces = self.pieces
+        return [parcel(run, self.round, index, partial(pieces.__getitem__, index)) for index in self.order]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SendModel:
+    """Send slices of the model that `round` starts from, those for `everyone` to every other peer, those for
+    `newcomers` to who only listens."""
+
+    round: int
+    model: Vector
+    layout: Layout
+    newcomers: tuple[int, ...]
+    everyone: tuple[int, ...] = ()
+
+    def parcels(self, run: int, indices: Iterable[int]) -> list[Parcel]:
+        """Of the run with that wire id."""
+        return [
+            parcel(run, self.round, index, partial(self._data, index), of_model=True) for index in indices
+        ]
+
+    def _data(self, index: int) -> Vector:
+        return self.model[self.layout.slice(index)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +117,17 @@ class Dropped:
     count: int = 1
 
 
-Action = Contribute | StartTraining | SendFragments | Skipped | RoundClosed | Evaluate | Finished | Dropped
+Action = (
+    Contribute
+    | StartTraining
+    | SendFragments
+    | SendModel
+    | Skipped
+    | RoundClosed
+    | Evaluate
+    | Finished
+    | Dropped
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,32 @@ A fragment names its round, and a stranger wrote it, so what is kept is bounded:
 most `AHEAD` later ones. Any later round gets a place when its first fragment comes. Where none is free, one
 gives way: first a round that the others have left behind (which gets no place itself), then the one with the
 least support (of several, the farthest), but not the next round: it is what a peer in step needs.
+
+Two halves that were apart, a partition healed: why they end in one round. Let N peers contribute; each
+expects fragments of N - 1 others, and with the quorum of 1/2 needs those of (N - 1)/2. Let b of them be in
+a later round than the a = N - b that are behind, who all get the fragments of those b.
+
+    b >= (N - 1)/2    Those behind see a quorum ahead of them and go there: at once, or, if the a - 1 of
+                      their own round are a quorum too, when they have closed it.
+    b <  (N - 1)/2    Those behind see none, but a - 1 = N - 1 - b > (N - 1)/2: they have a quorum among
+                      themselves and go on, by grace, round by round. Those ahead have b - 1 others in
+                      their round and no quorum: they hold until the larger half comes, which finds their
+                      fragments waiting. A timeout lets them go a round further; a round by grace is shorter.
+
+So it is one of the two. A quorum above 1/2 may leave both to their timeouts, one below lets both go on apart.
+A fragment names no sender, so a member that sends for half the cohort can make others jump; as it can spoil
+every mean, too, that takes no new trust.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from peerd.learning.aggregate import Mean
+from peerd.learning.aggregation import Aggregator, make_aggregator
+from peerd.learning.base import Slices
+from peerd.learning.encoding import Encoding
 from peerd.learning.fragment import Fragment, Layout
 from peerd.types import DropReason, RunSpec
 
@@ -45,21 +63,48 @@ class Others:
         return bisect_right(self._firsts, round)
 
 
-class Collected:
-    """Of one run on one peer. `round`: the one that is collected now. `members`: as for `set_others`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """Of one round."""
 
-    def __init__(self, spec: RunSpec, layout: Layout, others: Others, round: int, members: int = 0) -> None:
+    updates: Aggregator
+    base: Slices
+
+
+class Collected:
+    """Of one run on one peer. `round`: the one that is collected now. `members`: as for `set_others`.
+    `layout`: of the updates, `slices` of the models."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        layout: Layout,
+        others: Others,
+        round: int,
+        members: int = 0,
+        *,
+        encoding: Encoding,
+        slices: Layout,
+    ) -> None:
         self.round = round
         self.others = others
         self._spec = spec
         self._layout = layout
-        self._means: dict[int, Mean] = {}
+        self._slices = slices
+        self._encoding = encoding
+        self._kept: dict[int, _Kept] = {}
         self._limit = max(others.total, members)
 
     @property
     def rounds(self) -> list[int]:
         """Those of which anything is kept, in order."""
-        return sorted(self._means)
+        return sorted(self._kept)
+
+    @property
+    def base(self) -> Slices | None:
+        """What has come of the model that the round that is collected starts from."""
+        kept = self._kept.get(self.round)
+        return None if kept is None else kept.base
 
     def set_others(self, others: Others, members: int = 0) -> None:
         """What is expected follows at once. What an index accepts is a matter of how many other `members`
@@ -67,8 +112,8 @@ class Collected:
         And it never shrinks, or a dead peer's fragments would displace a live one's."""
         self.others = others
         self._limit = max(self._limit, others.total, members)
-        for mean in self._means.values():
-            mean.limit = self._limit
+        for kept in self._kept.values():
+            kept.updates.limit = self._limit
 
     def expected(self, round: int) -> int:
         """Fragments of that round, from all others together."""
@@ -76,8 +121,8 @@ class Collected:
 
     def received(self, round: int) -> int:
         """Fragments of that round, at most one from each contributor for each index."""
-        mean = self._means.get(round)
-        return 0 if mean is None else mean.received(self.others.contributing(round))
+        kept = self._kept.get(round)
+        return 0 if kept is None else kept.updates.received(self.others.contributing(round))
 
     def cohort_round(self) -> int | None:
         """The round that the others have reached, if it is a later one: the last for which a quorum's
@@ -101,34 +146,49 @@ class Collected:
         if fragment.round > self._spec.rounds:
             return DropReason.ROUND_AHEAD
         age = max(self.round - fragment.round, 0)
-        if fragment.round < 1 or age > stale_rounds(self._spec) or self.round > self._spec.rounds:
+        late = 0 if fragment.of_model else stale_rounds(self._spec)
+        if fragment.round < 1 or age > late or self.round > self._spec.rounds:
             return DropReason.ROUND_PAST
         number = fragment.round + age
-        known = self._means.get(number)
-        mean = Mean(self._layout, self._limit) if known is None else known
-        refused = mean.add(fragment.index, fragment.values, age)
+        known = self._kept.get(number)
+        kept = self._empty() if known is None else known
+        refused = self._put(fragment, kept, age)
         if refused is not None:
             return refused
         room = self._make_room(number) if known is None else 0
         if not isinstance(room, DropReason):
-            self._means[number] = mean
+            self._kept[number] = kept
         return room
 
-    def take(self) -> Mean:
-        """The mean of the round that is collected; from now on it is the next one."""
-        mean = self._means.pop(self.round, None)
+    def _put(self, fragment: Fragment, kept: _Kept, age: int) -> DropReason | None:
+        if fragment.of_model:
+            return (
+                kept.base.add(fragment.index, fragment.data) if self._spec.deltas else DropReason.BAD_FRAGMENT
+            )
+        if not 0 <= fragment.index < self._layout.fragments:
+            return DropReason.BAD_FRAGMENT
+        where = self._layout.slice(fragment.index)
+        values = self._encoding.decode(fragment.data, where.stop - where.start)
+        return values if isinstance(values, DropReason) else kept.updates.add(fragment.index, values, age)
+
+    def _empty(self) -> _Kept:
+        return _Kept(make_aggregator(self._spec, self._layout, self._limit), Slices(self._slices))
+
+    def take(self) -> Aggregator:
+        """What came for the round that is collected; from now on it is the next one."""
+        kept = self._kept.pop(self.round, None) or self._empty()
         self.round += 1
-        return Mean(self._layout, self._limit) if mean is None else mean
+        return kept.updates
 
     def skip_to(self, round: int) -> int:
         """Collect that round from now on; so many fragments of earlier ones are thrown away."""
-        gone = [self._means.pop(number) for number in self.rounds if number < round]
+        gone = [self._kept.pop(number) for number in self.rounds if number < round]
         self.round = round
-        return sum(mean.fragments for mean in gone)
+        return sum(kept.updates.fragments for kept in gone)
 
     def _make_room(self, number: int) -> DropReason | int:
         """For a round of which there is nothing yet: what `add` returns."""
-        later = [number for number in self._means if number > self.round]
+        later = [number for number in self._kept if number > self.round]
         if number == self.round or len(later) < AHEAD:
             return 0
         cohort = self.cohort_round() or self.round
@@ -138,4 +198,4 @@ class Collected:
             later,
             key=lambda number: (number >= cohort, number == self.round + 1, self.received(number), -number),
         )
-        return self._means.pop(victim).fragments
+        return self._kept.pop(victim).updates.fragments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from peerd.learning.fragment import Vector
+from peerd.learning.fragment import Parcel, Vector
 from peerd.status import RoundResult
 from peerd.types import DropReason, PeerId, RunSpec
 
@@ -13,12 +13,15 @@ from peerd.types import DropReason, PeerId, RunSpec
 class FragmentSink(Protocol):
     """The mixnet, as a run sees it."""
 
-    def broadcast(self, round_number: int, payloads: Sequence[bytes]) -> None:
-        """Send every payload to every other peer that takes part in the run."""
+    def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None:
+        """Send every parcel to every other peer that takes part in the run."""
 
-    def send_to(self, peer: PeerId, round_number: int, payloads: Sequence[bytes]) -> None:
-        """Send every payload to this peer alone. It may have had some of them before it was away: a
-        payload that is sent to a peer again goes under the message id that it had, or it counts twice."""
+    def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
+        """Send every parcel to this peer alone. It may have had some of them before it was away: a
+        parcel that is sent to a peer again goes under the message id that it had, or it counts twice."""
+
+    def send_to_listeners(self, round_number: int, parcels: Sequence[Parcel]) -> None:
+        """Send every parcel to every other peer that takes part and does not contribute to that round."""
 
     def forget_before(self, round_number: int) -> None:
         """Cancel what is still unsent or unacknowledged of earlier rounds."""

@@ -29,31 +29,19 @@ contributes from the next round on.
 Nobody leads, and peers are not in step. When a quorum's fragments of later rounds have come, the others are
 *ahead*: an update for this round would be too late for them, and is neither sent (unless late ones count,
 `RunSpec.stale`) nor trained for. A peer that waits is *left behind* if moreover its own round has no quorum,
-or, where it only listens, less than theirs; else it lacks but what is still on its way. See `collect`.
+or, where it only listens, less than theirs; else it lacks but what is still on its way. See `collect`, also
+for why two halves that were apart end in one round.
 
-Two halves that were apart, a partition healed: why they end in one round. Let N peers contribute; each
-expects fragments of N - 1 others, and with the quorum of 1/2 needs those of (N - 1)/2. Let b of them be in
-a later round than the a = N - b that are behind, who all get the fragments of those b.
-
-    b >= (N - 1)/2    Those behind see a quorum ahead of them and go there: at once, or, if the a - 1 of
-                      their own round are a quorum too, when they have closed it.
-    b <  (N - 1)/2    Those behind see none, but a - 1 = N - 1 - b > (N - 1)/2: they have a quorum among
-                      themselves and go on, by grace, round by round. Those ahead have b - 1 others in
-                      their round and no quorum: they hold until the larger half comes, which finds their
-                      fragments waiting. A timeout lets them go a round further; a round by grace is shorter.
-
-So it is one of the two. A quorum above 1/2 may leave both to their timeouts, one below lets both go on apart.
-A fragment names no sender, so a member that sends for half the cohort can make others jump; as it can spoil
-every mean, too, that takes no new trust.
+Where deltas are exchanged, who listens needs also the model that the round starts from: those who have it
+send slices of it (SendModel), and a listener that still lacks some goes from evaluating to listening. See
+`models`.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-import msgspec
+from dataclasses import dataclass, replace
 
 from peerd.clock import earliest
 from peerd.learning.actions import (
@@ -65,26 +53,31 @@ from peerd.learning.actions import (
     RoundClosed,
     RoundsStatus,
     SendFragments,
+    SendModel,
     Skipped,
     Stage,
     StartTraining,
 )
 from peerd.learning.collect import Collected, Others, stale_rounds
-from peerd.learning.fragment import Fragment, Layout, Vector, cut, frozen
+from peerd.learning.encoding import Encoding, Float32
+from peerd.learning.fragment import WIRE_FLOAT, Fragment, Layout, Vector, frozen
+from peerd.learning.models import Models
+from peerd.learning.pieces import Pieces
+from peerd.learning.results import Results
 from peerd.status import RoundResult
 from peerd.types import DropReason, RunSpec
-
-KEPT_RESULTS = 1_000
-"""Closed rounds whose results are remembered."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Trained:
-    update: Vector
+    update: Vector | None
+    """None once it is packed."""
     loss: float
     accuracy: float
     samples: int
     seconds: float
+    pieces: Pieces | None = None
+    """None before it is sent."""
 
 
 class Rounds:
@@ -92,6 +85,7 @@ class Rounds:
 
     `contributors`, `members`: as for `set_cohort`. `initial`: the model that `start_round` starts from.
     `listening`: take the others' model first. ValueError where `start_round` is none of the run's.
+    `layout` is that of `encoding`, `slices` how whole models are cut; as float32 where nothing is said.
     """
 
     def __init__(
@@ -106,14 +100,23 @@ class Rounds:
         start_round: int = 1,
         listening: bool = False,
         members: int = 0,
+        encoding: Encoding | None = None,
+        slices: Layout | None = None,
     ) -> None:
         if not 1 <= start_round <= spec.rounds:
             raise ValueError(f"round {start_round} of {spec.rounds}")
         self._spec = spec
         self._layout = layout
         self._rng = rng
+        encoding = encoding or Float32(layout.fragment_values * WIRE_FLOAT.itemsize)
+        slices = slices or layout
         self._first = Stage.LISTENING if listening else Stage.TRAINING
-        self._collected = Collected(spec, layout, Others(contributors), start_round, members)
+        self._collected = Collected(
+            spec, layout, Others(contributors), start_round, members, encoding=encoding, slices=slices
+        )
+        self._models = Models(
+            spec, layout, initial, encoding=encoding, slices=slices, based=not listening, rng=rng
+        )
         self._round = start_round
         self._stage = Stage.STARTING
         self._held = Stage.STARTING
@@ -130,11 +133,14 @@ class Rounds:
         self._grace_at: float | None = None
         self._gave_up = 0
         self._skipped = 0
-        self._results: tuple[RoundResult, ...] = ()
-        self.model = frozen(initial)
-        """The last aggregate; before the first, the initial model."""
+        self._results = Results()
 
     # -- state ----------------------------------------------------------------
+
+    @property
+    def model(self) -> Vector:
+        """The last aggregate; before the first, the initial model."""
+        return self._models.model
 
     @property
     def status(self) -> RoundsStatus:
@@ -149,9 +155,9 @@ class Rounds:
             listeners=others.total - contributing,
             contributes_from=self._contributes_from,
             rounds_skipped=self._skipped,
-            fragments_received=self._results[-1].fragments_received if self._closed else received,
+            fragments_received=self._results.last.fragments_received if self._closed else received,
             fragments_expected=self._collected.expected(self._round),
-            results=self._results,
+            results=self._results.all,
         )
 
     def _state(self) -> str:
@@ -170,6 +176,16 @@ class Rounds:
         their way to the others or were, in a new random order."""
         sent = self._closed or self._stage is Stage.EXCHANGING
         return self._fragments() if sent and not self._stopped else None
+
+    def base_for_newcomer(self) -> SendModel | None:
+        """For a peer that has just appeared, or fell behind: some slices of the model that the present round
+        starts from, or the next one, if deltas are exchanged and this peer has it."""
+        number = self._round + 1 if self._closed else self._round
+        there = self._stage not in (Stage.STARTING, Stage.LISTENING) and not self._stopped
+        if not there or number > self._spec.rounds:
+            return None
+        senders = self._collected.others.contributing(number) + 1
+        return self._models.share(number, senders, newcomers=True, everyone=False)
 
     # -- the operator's events ------------------------------------------------
 
@@ -205,11 +221,11 @@ class Rounds:
     def evaluated(self, accuracy: float, test_samples: int, now: float) -> list[Action]:
         if self._stage is not Stage.EVALUATING:
             return []
-        self._amend(self._round, accuracy=accuracy, test_samples=test_samples)
+        self._results.amend(self._round, accuracy=accuracy, test_samples=test_samples)
         if self._round >= self._spec.rounds:
             return self._enter(Stage.DONE, now)
         self._go_to(self._round + 1)
-        return self._enter(Stage.TRAINING, now)
+        return self._enter(Stage.TRAINING if self._models.based else Stage.LISTENING, now)
 
     # -- the network's events -------------------------------------------------
 
@@ -233,10 +249,8 @@ class Rounds:
         """A fragment of that round did not reach somebody. Only counted: closing never waits for it."""
         if round_number == self._round and not self._closed:
             self._gave_up += 1
-            return
-        for result in self._results:
-            if result.round == round_number:
-                self._amend(round_number, gave_up=result.gave_up + 1)
+        else:
+            self._results.gave_up(round_number)
 
     def tick(self, now: float) -> list[Action]:
         """Close the round if it is over, or go where the others are."""
@@ -244,9 +258,11 @@ class Rounds:
             return []
         listening = self._stage is Stage.LISTENING
         if listening and not self._collected.others.contributors:
+            self._models.be_base()
             return self._enter(Stage.TRAINING, now)
         received, expected = self._collected.received(self._round), self._collected.expected(self._round)
-        if received >= expected and (expected or not listening):
+        whole = self._models.based_with(self._collected.base) and expected if listening else True
+        if received >= expected and whole:
             return self._close("complete", now)
         quorum = expected > 0 and received >= self._spec.quorum * expected
         there = self._collected.cohort_round() if listening or not quorum else None
@@ -291,12 +307,24 @@ class Rounds:
             return self._jump(there, now)
         told = 0 < self._contributes_from <= self._round
         train = StartTraining(self._round, self.model)
-        return [*([] if told else self._contribute(self._round)), train]
+        return [*([] if told else self._contribute(self._round)), *self._share_base(), train]
+
+    def _share_base(self) -> list[Action]:
+        """What others may lack of the model that this round starts from, if fragments do not carry models."""
+        if self._round == 1:
+            return []  # all have the initial one
+        others = self._collected.others
+        contributing = others.contributing(self._round)
+        listeners = others.total > contributing
+        shared = self._models.share(self._round, contributing + 1, newcomers=listeners, everyone=True)
+        return [shared] if shared and (shared.newcomers or shared.everyone) else []
 
     def _exchange(self, now: float) -> list[Action]:
         there = self._collected.cohort_round()
         useful = there is None or there - self._round <= stale_rounds(self._spec)
-        own = self._fragments() if useful else None
+        if useful and self._own is not None and self._own.update is not None:
+            self._own = replace(self._own, update=None, pieces=self._models.pack(self._own.update))
+        own = self._fragments()
         return [*([own] if own else []), *(self._wait(now) if there is None else self._jump(there, now))]
 
     def _wait(self, now: float) -> list[Action]:
@@ -310,6 +338,7 @@ class Rounds:
         wait for this peer's fragments of that round."""
         skipped = Skipped(self._round, there)
         self._skipped += there - self._round
+        self._models.lose_base()
         lost = self._collected.skip_to(there)
         self._go_to(there)
         return [
@@ -321,8 +350,10 @@ class Rounds:
 
     def _close(self, by: str, now: float) -> list[Action]:
         before = self.status
-        own, mean = self._own, self._collected.take()
-        self.model = frozen(mean.of_others(self.model) if own is None else mean.result(own.update))
+        own, received = self._own, self._collected.base
+        updates = self._collected.take()
+        stale = int(updates.stale.sum())
+        self._models.close(updates, received, own.pieces if own else None)
         self._closed = self._lasting = True
         result = RoundResult(
             round=self._round,
@@ -337,9 +368,9 @@ class Rounds:
             accuracy_local=own.accuracy if own else 0.0,
             train_samples=own.samples if own else 0,
             listened=own is None,
-            stale_fragments=int(mean.stale.sum()),
+            stale_fragments=stale,
         )
-        self._results = (*self._results, result)[-KEPT_RESULTS:]
+        self._results.add(result)
         return [
             RoundClosed(result, self.model),
             *(self._contribute_after() if own is None else []),
@@ -357,13 +388,14 @@ class Rounds:
     def _begin_round(self, now: float) -> None:
         """A round lasts until the next one begins; the last one until the end."""
         if self._lasting:
-            self._amend(self._results[-1].round, round_seconds=now - self._began)
+            self._results.amend(self._results.last.round, round_seconds=now - self._began)
         self._lasting = False
         self._began = now
 
     def _contribute_after(self) -> list[Action]:
-        """From the next round on, if there is one."""
-        return self._contribute(self._round + 1 if self._round < self._spec.rounds else 0)
+        """From the next round on, if there is one, and its model is known by then."""
+        sure = self._models.based and self._round < self._spec.rounds
+        return self._contribute(self._round + 1 if sure else 0)
 
     def _contribute(self, from_round: int) -> list[Action]:
         if from_round == self._contributes_from:
@@ -378,17 +410,11 @@ class Rounds:
         return self._waits_since + self._spec.round_timeout_seconds
 
     def _fragments(self) -> SendFragments | None:
-        if self._own is None:
+        if self._own is None or self._own.pieces is None:
             return None
-        fragments = list(cut(self._own.update, self._layout))
-        self._rng.shuffle(fragments)
-        return SendFragments(self._round, tuple(fragments))
-
-    def _amend(self, round_number: int, **changes: float) -> None:
-        self._results = tuple(
-            msgspec.structs.replace(result, **changes) if result.round == round_number else result
-            for result in self._results
-        )
+        order = list(range(self._layout.fragments))
+        self._rng.shuffle(order)
+        return SendFragments(self._round, tuple(order), self._own.pieces)
 
 
 def _dropped(reason: DropReason, count: int) -> list[Action]:

@@ -27,11 +27,13 @@ from peerd.learning.actions import (
     Finished,
     RoundClosed,
     SendFragments,
+    SendModel,
     Skipped,
     StartTraining,
 )
 from peerd.learning.collect import Others, stale_rounds
-from peerd.learning.fragment import Fragment, Layout, Vector, encode_fragment, fragment_values
+from peerd.learning.encoding import make_encoding
+from peerd.learning.fragment import Fragment, Layout, Vector, fragment_values
 from peerd.learning.ports import FragmentSink, RunObserver, SaveRun
 from peerd.learning.rounds import Rounds
 from peerd.learning.trainer import Trainer
@@ -85,7 +87,8 @@ class Run:
         self._listening = listening
         self._kept = (start_round - 1, np.zeros(0, np.float32) if initial is None else initial)
         """The last closed round and its model."""
-        self._values = fragment_values(payload_bytes)
+        self._encoding = make_encoding(spec, payload_bytes)
+        self._slice_values = fragment_values(payload_bytes)
         self._sink = sink
         self._save = save
         self._observer = observer
@@ -147,7 +150,7 @@ class Run:
         initial = ready.initial if self._initial is None else self._initial
         if initial.shape != ready.initial.shape:
             raise TaskError(f"the checkpoint has {len(initial)} values, the model {ready.parameters}")
-        self._layout = Layout(ready.parameters, self._values)
+        self._layout = self._encoding.layout(ready.parameters)
         self._rounds = Rounds(
             self.spec,
             self._layout,
@@ -158,6 +161,8 @@ class Run:
             start_round=self._start_round,
             listening=self._listening,
             members=self._members,
+            encoding=self._encoding,
+            slices=Layout(ready.parameters, self._slice_values),
         )
         self._step(Rounds.start)
         early, self._early = self._early, []
@@ -211,13 +216,16 @@ class Run:
         self._step(lambda rounds, now: rounds.set_cohort(others, now, members))
 
     def appeared(self, peer: PeerId) -> None:
-        """A peer takes part that did not, or not visibly: it needs this round's fragments, too."""
+        """A peer takes part that did not, or not visibly, or it fell behind: it needs this round's
+        fragments, too, and where these are deltas the model that they are from."""
         if self._rounds is None or self._ended not in ("", "finished"):
             return
         try:
-            own = self._rounds.own_fragments()
-            if own is not None:
-                self._sink.send_to(peer, own.round, self._payloads(own))
+            run = self.spec.wire_id
+            if (own := self._rounds.own_fragments()) is not None:
+                self._sink.send_to(peer, own.round, own.parcels(run))
+            if (base := self._rounds.base_for_newcomer()) is not None:
+                self._sink.send_to(peer, base.round, base.parcels(run, base.newcomers))
         except Exception as error:
             self._broke(error)
 
@@ -312,7 +320,11 @@ class Run:
                 case StartTraining() | Evaluate():
                     self._jobs.put_nowait(action)
                 case SendFragments():
-                    self._sink.broadcast(action.round, self._payloads(action))
+                    self._sink.broadcast(action.round, action.parcels(self.spec.wire_id))
+                case SendModel():
+                    run = self.spec.wire_id
+                    self._sink.broadcast(action.round, action.parcels(run, action.everyone))
+                    self._sink.send_to_listeners(action.round, action.parcels(run, action.newcomers))
                 case Contribute(from_round=number):
                     self._contribute(number)
                 case Skipped(round=number, to=there):
@@ -337,10 +349,6 @@ class Run:
         self._arm()
         if notify or self.status().stage != self._stage:
             self._notify()
-
-    def _payloads(self, own: SendFragments) -> list[bytes]:
-        run = self.spec.wire_id
-        return [encode_fragment(run, own.round, index, values) for index, values in own.fragments]
 
     def _contribute(self, from_round: int) -> None:
         if from_round != self.contributes_from:

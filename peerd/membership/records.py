@@ -44,6 +44,8 @@ AUTHORITY_DOMAIN = b"peerd authority v1\0"
 REVOCATION_DOMAIN = b"peerd revocation v1\0"
 RUN_DOMAIN = b"peerd run v1\0"
 BY_AUTHORITY = 1 << 40
+LATER_FIELDS = ("stale", "stale_rounds", "aggregator", "trim", "clip", "encoding", "density")
+"""Of a run spec, not there from the beginning; empty or zero stands for their default."""
 """Added to the version of a certificate that the CA itself has issued: whatever its date, it wins over a
 delegate's, who must not be able to rename or displace a peer that the CA has enrolled."""
 
@@ -247,10 +249,10 @@ def run_spec_message(spec: RunSpec) -> runs_pb2.RunSpec:
 def run_spec_of(message: runs_pb2.RunSpec) -> RunSpec:
     """Validate a run's spec. Raises InvalidInputError that names the field and what is allowed.
 
-    A sender that does not know of the rule for stale fragments yet says nothing of it, and means the default.
+    A sender that does not know of a later field yet says nothing of it, and means the default.
     """
     raw = {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
-    for name in ("stale", "stale_rounds"):
+    for name in LATER_FIELDS:
         if not raw[name]:
             del raw[name]
     return convert(raw, RunSpec, "run spec")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from peerd.clock import monotonic
-from peerd.delivery import Event
+from peerd.delivery import Event, Payload
 from peerd.relay.mixnet import Mixnet
 from peerd.types import DropReason, PeerId
 
@@ -63,7 +63,7 @@ class Pump:
             self.wake()
 
     def send(
-        self, to: PeerId, payload: bytes, tag: int, message_id: bytes | None = None
+        self, to: PeerId, payload: Payload, tag: int, message_id: bytes | None = None
     ) -> DropReason | None:
         """Queue a message for delivery; the reason where it was not taken."""
         refused = self._mixnet.delivery.send(to, payload, tag, message_id)

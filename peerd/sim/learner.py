@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from peerd.learning import Fragment, Layout, Rounds, encode_fragment, fragment_values
+from peerd.learning import Fragment, Layout, Parcel, Rounds, fragment_values, make_encoding
 from peerd.learning.actions import (
     Action,
     Contribute,
@@ -22,6 +22,7 @@ from peerd.learning.actions import (
     Finished,
     RoundClosed,
     SendFragments,
+    SendModel,
     Skipped,
     StartTraining,
 )
@@ -51,9 +52,11 @@ class Owner(Protocol):
 
     def noise(self, round_number: int, parameters: int) -> Vector: ...
 
-    def broadcast(self, round_number: int, payloads: Sequence[bytes]) -> None: ...
+    def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None: ...
 
-    def send_to(self, peer: PeerId, round_number: int, payloads: Sequence[bytes]) -> None: ...
+    def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None: ...
+
+    def send_to_listeners(self, round_number: int, parcels: Sequence[Parcel]) -> None: ...
 
     def forget_before(self, round_number: int) -> None: ...
 
@@ -90,7 +93,9 @@ class SimRun:
         self.announced = announced
         self.collection = collection
         """Its number in the ledger."""
-        self.layout = Layout(training.parameters, fragment_values(payload_bytes))
+        self._encoding = make_encoding(spec, payload_bytes)
+        self.layout = self._encoding.layout(training.parameters)
+        self._slices = Layout(training.parameters, fragment_values(payload_bytes))
         self.others = tuple(others)
         self.members = members
         self.contributes_from = 0
@@ -136,6 +141,8 @@ class SimRun:
             start_round=self._start_round,
             listening=self._listening,
             members=self.members,
+            encoding=self._encoding,
+            slices=self._slices,
         )
         self._step(Rounds.start)
         early, self._early = self._early, []
@@ -179,12 +186,14 @@ class SimRun:
         self._step(lambda rounds, now: rounds.set_cohort(others, now, members))
 
     def appeared(self, peer: PeerId) -> None:
-        """It needs this round's fragments, too."""
+        """It needs this round's fragments, too, and with deltas the model that they are from."""
         if self.rounds is None or self.state not in ("", "finished"):
             return
-        own = self.rounds.own_fragments()
-        if own is not None:
-            self._owner.send_to(peer, own.round, self._payloads(own))
+        run = self.spec.wire_id
+        if (own := self.rounds.own_fragments()) is not None:
+            self._owner.send_to(peer, own.round, own.parcels(run))
+        if (base := self.rounds.base_for_newcomer()) is not None:
+            self._owner.send_to(peer, base.round, base.parcels(run, base.newcomers))
 
     def gave_up(self, round_number: int) -> None:
         if self.rounds is not None:
@@ -210,7 +219,11 @@ class SimRun:
                     self._jobs.append(action)
                     self._work()
                 case SendFragments():
-                    self._owner.broadcast(action.round, self._payloads(action))
+                    self._owner.broadcast(action.round, action.parcels(self.spec.wire_id))
+                case SendModel():
+                    run = self.spec.wire_id
+                    self._owner.broadcast(action.round, action.parcels(run, action.everyone))
+                    self._owner.send_to_listeners(action.round, action.parcels(run, action.newcomers))
                 case Contribute(from_round=number):
                     self._contribute(number)
                 case Skipped(round=number, to=there):
@@ -227,10 +240,6 @@ class SimRun:
                     self._owner.dropped_fragments(reason, count)
         assert self.rounds is not None
         self._alarm.set(None if self.ended else self.rounds.next_deadline())
-
-    def _payloads(self, own: SendFragments) -> list[bytes]:
-        run = self.spec.wire_id
-        return [encode_fragment(run, own.round, index, values) for index, values in own.fragments]
 
     def _contribute(self, from_round: int) -> None:
         if from_round != self.contributes_from:

@@ -15,8 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from peerd.learning import Fragment, fragment_place
-from peerd.learning.fragment import Vector
 from peerd.types import DropReason, PeerId
+
+PLACE_BYTES = struct.calcsize(">QII")
+NOBODY = PeerId(b"")
+"""Has sent a slice of a model, which all have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,15 @@ class Place:
     run: int
     round: int
     index: int
+    of_model: bool = False
 
     @classmethod
     def of(cls, sender: PeerId, payload: bytes) -> Place:
         """Of a fragment in its payload."""
-        return cls(sender, *struct.unpack(">QII", fragment_place(payload)))
+        place = fragment_place(payload)
+        of_model = len(place) > PLACE_BYTES
+        run, round, index = struct.unpack_from(">QII", place)
+        return cls(NOBODY if of_model else sender, run, round, index, of_model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class Ledger:
         self._sent = 0
         self._collections = 0
         self._delivered: set[tuple[PeerId, Place]] = set()
-        self._averaged: dict[int, dict[Place, Vector]] = {}
+        self._averaged: dict[int, dict[Place, bytes]] = {}
 
     def new_collection(self) -> int:
         self._collections += 1
@@ -92,16 +99,18 @@ class Ledger:
 
     def averages(self, collection: int, run: int, payload: bytes, fragment: Fragment) -> None:
         """A recipient has taken it into the mean of its round."""
+        if fragment.of_model:
+            return
         place = self._places.get(payload)
         if place is None or (place.run, place.round, place.index) != (run, fragment.round, fragment.index):
             self.faults.append(f"collection {collection} averages {fragment}, sent as {place}")
         elif place in self._averaged.setdefault(collection, {}):
             self.faults.append(f"collection {collection} averages twice: {place}")
         else:
-            self._averaged[collection][place] = fragment.values
+            self._averaged[collection][place] = fragment.data
 
-    def averaged(self, collection: int) -> Mapping[Place, Vector]:
-        """All that a collection has taken in."""
+    def averaged(self, collection: int) -> Mapping[Place, bytes]:
+        """All that a collection has taken in, encoded."""
         return self._averaged.get(collection, {})
 
     def open(self, life: int) -> int:

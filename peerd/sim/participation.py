@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from peerd.learning import Fragment, fragment_place
+from peerd.learning import Fragment, Parcel
 from peerd.learning.fragment import Vector
 from peerd.membership import Roster, RunNotice, View
 from peerd.sim.learner import SimRun
@@ -75,6 +75,7 @@ class SimParticipation:
         self._leaving = False
         self._joining = False
         self._together: tuple[PeerId, ...] = ()
+        self._listening: frozenset[PeerId] = frozenset()
         self._done: set[str] = set()
         self.run: SimRun | None = None
         self.runs: list[SimRun] = []
@@ -128,8 +129,10 @@ class SimParticipation:
         alive = frozenset(self._view.alive())
         together = tuple(sorted(peer for peer, _ in others if peer in alive))
         run.set_cohort([first for _, first in others], self._other_members)
-        appeared = [peer for peer in together if peer not in self._together]
-        self._together = together
+        listening = frozenset(peer for peer, first in others if not first and peer in alive)
+        fell_behind = listening - self._listening if run.spec.deltas else frozenset()
+        appeared = [peer for peer in together if peer not in self._together or peer in fell_behind]
+        self._together, self._listening = together, listening
         for peer in appeared:
             run.appeared(peer)
         if run.ended:
@@ -164,11 +167,18 @@ class SimParticipation:
     def noise(self, round_number: int, parameters: int) -> Vector:
         return self._owner.noise(round_number, parameters)
 
-    def broadcast(self, round_number: int, payloads: Sequence[bytes]) -> None:
-        self._post([(peer, payload) for peer in self._together for payload in payloads], round_number)
+    def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None:
+        self._post(self._together, parcels, round_number)
 
-    def send_to(self, peer: PeerId, round_number: int, payloads: Sequence[bytes]) -> None:
-        self._post([(peer, payload) for payload in payloads], round_number)
+    def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
+        self._post([peer], parcels, round_number)
+
+    def send_to_listeners(self, round_number: int, parcels: Sequence[Parcel]) -> None:
+        if self.run is None:
+            return
+        others = self._view.taking_part(_run_bytes(self.run.spec))
+        peers = [peer for peer, first in others if peer in self._together and not 0 < first <= round_number]
+        self._post(peers, parcels, round_number)
 
     def forget_before(self, round_number: int) -> None:
         self._owner.cancel(round_number)
@@ -191,13 +201,13 @@ class SimParticipation:
             self._owner.say_what_run(b"", 0)
         self._consider()
 
-    def _post(self, letters: list[tuple[PeerId, bytes]], round_number: int) -> None:
+    def _post(self, peers: Iterable[PeerId], parcels: Sequence[Parcel], round_number: int) -> None:
+        letters = [(peer, parcel) for peer in peers for parcel in parcels]
         self.rng.shuffle(letters)
-        for peer, payload in letters:
-            self._owner.send(peer, payload, round_number, self._message_id(peer, payload))
+        for peer, parcel in letters:
+            self._owner.send(peer, parcel.make(), round_number, self._message_id(peer, parcel.place))
 
-    def _message_id(self, peer: PeerId, payload: bytes) -> bytes:
-        place = fragment_place(payload)
+    def _message_id(self, peer: PeerId, place: bytes) -> bytes:
         return hashlib.blake2b(place + peer, key=self._secret, digest_size=MESSAGE_ID_BYTES).digest()
 
     # -- joining --------------------------------------------------------------
@@ -250,7 +260,7 @@ class SimParticipation:
             collection=self._owner.new_collection(),
         )
         self.runs.append(run)
-        self._together = ()
+        self._together, self._listening = (), frozenset()
         self._owner.say_what_run(_run_bytes(spec), 0 if listening else start_round)
         self._owner.after(0.0, run.begin)
         self.view_changed()

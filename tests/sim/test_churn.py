@@ -319,7 +319,11 @@ def check_models(play: Play) -> None:
                 own = [] if result.listened else [run.updates[number]]
                 for index in range(run.layout.fragments):
                     where = run.layout.slice(index)
-                    parts = [taken[place] for place in taken if (place.round, place.index) == (number, index)]
+                    parts = [
+                        np.frombuffer(taken[place], "<f4")
+                        for place in taken
+                        if (place.round, place.index) == (number, index)
+                    ]
                     parts += [update[where] for update in own]
                     if parts:
                         np.testing.assert_allclose(model[where], np.mean(parts, axis=0), atol=1e-5)

@@ -14,7 +14,7 @@ import structlog
 
 from peerd.clock import monotonic
 from peerd.config import TrainingConfig
-from peerd.learning import Fragment, Layout, Run, cut, decode_payload, fragment_values
+from peerd.learning import Fragment, Layout, Run, decode_payload, fragment_values
 from peerd.types import PeerId, RunSpec
 
 PAYLOAD_BYTES = 4096
@@ -32,12 +32,15 @@ class Around:
         self.contributed: list[int] = []
         self.saved: list[tuple[int, np.ndarray, dict]] = []
 
-    def broadcast(self, round_number, payloads):
-        self.sent.append(("all", round_number, list(payloads)))
+    def broadcast(self, round_number, parcels):
+        self.sent.append(("all", round_number, [parcel.make() for parcel in parcels]))
 
-    def send_to(self, peer, round_number, payloads):
+    def send_to(self, peer, round_number, parcels):
         assert peer == PEER
-        self.sent.append(("one", round_number, list(payloads)))
+        self.sent.append(("one", round_number, [parcel.make() for parcel in parcels]))
+
+    def send_to_listeners(self, round_number, parcels):
+        self.sent.append(("listeners", round_number, [parcel.make() for parcel in parcels]))
 
     def forget_before(self, round_number):
         self.forgotten.append(round_number)
@@ -88,13 +91,14 @@ def feed(run, round_number, value):
     """All that one other peer sends in a round."""
     layout = Layout(run.status().parameters, fragment_values(PAYLOAD_BYTES))
     update = np.full(layout.parameters, value, np.float32)
-    for index, values in cut(update, layout):
-        run.on_fragment(Fragment(run.spec.wire_id, round_number, index, values))
+    for index in range(layout.fragments):
+        values = update[layout.slice(index)]
+        run.on_fragment(Fragment(run.spec.wire_id, round_number, index, values.tobytes()))
 
 
 def joined(payloads):
     fragments = sorted((decode_payload(payload) for payload in payloads), key=lambda f: f.index)
-    return np.concatenate([fragment.values for fragment in fragments])
+    return np.concatenate([np.frombuffer(fragment.data, "<f4") for fragment in fragments])
 
 
 async def test_a_trainer_that_dies_between_two_jobs_is_counted_and_the_run_goes_on(make_run):
@@ -182,8 +186,9 @@ async def test_what_comes_while_the_trainer_starts_is_not_lost(make_run):
     parameters = layout_of.status().parameters
     run = make_run(1, rounds=9, listening=True)
     layout = Layout(parameters, fragment_values(PAYLOAD_BYTES))
-    for index, values in cut(np.zeros(parameters, np.float32), layout):
-        run.on_fragment(Fragment(run.spec.wire_id, 9, index, values))
+    for index in range(layout.fragments):
+        values = np.zeros(parameters, np.float32)[layout.slice(index)]
+        run.on_fragment(Fragment(run.spec.wire_id, 9, index, values.tobytes()))
     await run.main()
     assert (run.status().state, run.status().rounds_skipped) == ("finished", 8)
 

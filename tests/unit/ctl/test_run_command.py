@@ -59,6 +59,23 @@ def test_the_window_to_join_and_the_rules_for_stale_fragments(two: Any, peerctl:
     assert two[1].called == []
 
 
+def test_how_fragments_travel_and_are_aggregated(two: Any, peerctl: Any, operator: Path) -> None:
+    options = ("--encoding", "int8", "--delta", "--aggregator", "trimmed-mean", "--trim", "0.25")
+    result = peerctl("run", "start", "--operator", str(operator), *options)
+    assert result.exit_code == 0, result.output
+    (spec,) = two[0].started
+    assert (spec.encoding, spec.delta, spec.aggregator, spec.trim) == ("int8", True, "trimmed-mean", 0.25)
+
+
+def test_what_makes_no_sense_together_is_one_line(two: Any, peerctl: Any, operator: Path) -> None:
+    result = peerctl(
+        "run", "start", "--operator", str(operator), "--encoding", "top-k", "--aggregator", "krum"
+    )
+    assert result.exit_code != 0
+    assert "use one of clipped-mean, mean, weighted-by-age, or a dense encoding" in result.stderr
+    assert two[0].started == []
+
+
 def test_there_is_a_shard_for_every_enrolled_peer(two: Any, peerctl: Any) -> None:
     two[1].status.peers_enrolled = 7  # it knows of two more than alice
     peerctl.json("--all", "run", "start")

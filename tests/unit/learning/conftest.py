@@ -34,6 +34,6 @@ def make_fragment(layout: Layout) -> Callable[..., Fragment]:
 
     def make(index: int, value: float = 1.0, round: int = 1, run: int = 7) -> Fragment:
         span = layout.slice(index)
-        return Fragment(run, round, index, np.full(span.stop - span.start, value, np.float32))
+        return Fragment(run, round, index, np.full(span.stop - span.start, value, np.float32).tobytes())
 
     return make

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from peerd.learning import Fragment, Layout
 from peerd.learning.collect import AHEAD, Collected, Others
+from peerd.learning.encoding import Float32
 from peerd.types import DropReason, RunSpec
 
 MakeFragment = Callable[..., Fragment]
@@ -23,7 +24,9 @@ def collect(layout: Layout, make_spec: Callable[..., RunSpec]) -> MakeCollected:
     """Four others who contribute from round 1, unless told otherwise; round 5 of 100 is collected."""
 
     def make(others: Any = (1, 1, 1, 1), round: int = 5, **spec: Any) -> Collected:
-        return Collected(make_spec(rounds=100, **spec), layout, Others(others), round)
+        encoding = Float32(4 * layout.fragment_values)
+        rules = make_spec(rounds=100, **spec)
+        return Collected(rules, layout, Others(others), round, encoding=encoding, slices=layout)
 
     return make
 
@@ -74,7 +77,7 @@ def test_nothing_is_allocated_for_what_is_refused(
         ({"round": 7, "value": float("nan")}, DropReason.NOT_FINITE),
     ):
         assert collected.add(make_fragment(0, **{"round": 5, **changes})) is reason
-    assert collected.add(Fragment(7, 8, 99, np.ones(4, np.float32))) is DropReason.BAD_FRAGMENT
+    assert collected.add(Fragment(7, 8, 99, np.ones(4, np.float32).tobytes())) is DropReason.BAD_FRAGMENT
     assert collected.rounds == []
 
 
@@ -172,13 +175,13 @@ def test_what_the_others_have_left_behind_goes_first(
 def test_memory_is_bounded_and_nothing_gets_lost_without_a_word(moves: list[tuple[int, int, bool]]) -> None:
     layout = Layout(10, 4)
     spec = RunSpec(run_id="0" * 15 + "7" + "0" * 16, task="digits-cnn", rounds=25)
-    collected = Collected(spec, layout, Others([1, 1, 3]), 1)
+    collected = Collected(spec, layout, Others([1, 1, 3]), 1, encoding=Float32(16), slices=layout)
     kept = 0
     for number, index, forward in moves:
         if forward and collected.round <= spec.rounds:
             kept -= collected.take().fragments
         length = 2 if index == 2 else 4
-        added = collected.add(Fragment(7, number, index, np.ones(length, np.float32)))
+        added = collected.add(Fragment(7, number, index, np.ones(length, np.float32).tobytes()))
         if not isinstance(added, DropReason):
             kept += 1 - added
         assert len(collected.rounds) <= 1 + AHEAD
@@ -259,7 +262,10 @@ def test_stale_ones_are_used_up_to_their_age(collect: MakeCollected, make_fragme
     assert collected.received(5) == 0
     mean = collected.take()
     assert mean.stale.tolist() == [2, 0, 0]
-    np.testing.assert_array_equal(mean.result(np.ones(10, np.float32)), np.float32([4] * 4 + [1] * 6))
+    np.testing.assert_array_equal(
+        mean.result(lambda index: np.ones(4 if index < 2 else 2, np.float32), None),
+        np.float32([4] * 4 + [1] * 6),
+    )
 
 
 def test_once_a_round_is_closed_its_late_ones_are_stale_in_the_next(

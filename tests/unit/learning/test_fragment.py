@@ -11,11 +11,11 @@ from peerd.learning import (
     Fragment,
     Layout,
     Rejected,
-    cut,
     decode_payload,
     encode_fragment,
     fragment_place,
     fragment_values,
+    parcel,
 )
 from peerd.learning.fragment import MAX_PAYLOAD
 from peerd.pb import payload_pb2
@@ -42,17 +42,11 @@ def test_impossible_layouts(parameters: int, values: int) -> None:
 
 
 @given(layouts)
-def test_joining_what_was_cut_gives_the_vector_back(layout: Layout) -> None:
+def test_the_slices_are_the_vector(layout: Layout) -> None:
     vector = np.arange(layout.parameters, dtype=np.float32)
-    pieces = list(cut(vector, layout))
-    assert [index for index, _ in pieces] == list(range(layout.fragments))
-    assert all(1 <= len(values) <= layout.fragment_values for _, values in pieces)
-    np.testing.assert_array_equal(np.concatenate([values for _, values in pieces]), vector)
-
-
-def test_a_vector_of_another_size_is_not_cut(layout: Layout) -> None:
-    with pytest.raises(ValueError, match="does not fit"):
-        cut(np.zeros(11, np.float32), layout)
+    pieces = [vector[layout.slice(index)] for index in range(layout.fragments)]
+    assert all(1 <= len(values) <= layout.fragment_values for values in pieces)
+    np.testing.assert_array_equal(np.concatenate(pieces), vector)
 
 
 @given(
@@ -65,7 +59,7 @@ def test_decoding_what_was_encoded(run: int, round: int, index: int, values: np.
     decoded = decode_payload(encode_fragment(run, round, index, values))
     assert isinstance(decoded, Fragment)
     assert (decoded.run, decoded.round, decoded.index) == (run, round, index)
-    assert decoded.values.tobytes() == values.tobytes()
+    assert decoded.data == values.astype("<f4").tobytes() and not decoded.of_model
 
 
 @given(
@@ -79,6 +73,22 @@ def test_a_place_names_a_fragment_whatever_its_values(
     assert len(place) == 16
     assert place == fragment_place(encode_fragment(*one, np.zeros(5, np.float32)))
     assert (place == fragment_place(encode_fragment(*other, np.ones(3, np.float32)))) is (one == other)
+
+
+def test_a_slice_of_a_model_has_another_place_than_one_of_an_update() -> None:
+    values = np.ones(3, np.float32)
+    ahead = parcel(7, 2, 5, lambda: values, of_model=True)
+    payload = ahead.make()
+    decoded = decode_payload(payload)
+    assert isinstance(decoded, Fragment) and decoded.of_model
+    assert ahead.place == fragment_place(payload) != parcel(7, 2, 5, lambda: values).place
+
+
+def test_a_parcel_is_made_when_it_leaves() -> None:
+    asked = []
+    made = parcel(7, 1, 3, lambda: asked.append(1) or b"abc")  # type: ignore[func-returns-value]
+    assert made.place == fragment_place(encode_fragment(7, 1, 3, b"xyz")) and not asked
+    assert made.make() == encode_fragment(7, 1, 3, b"abc") and asked
 
 
 def test_a_payload_without_a_fragment_has_no_place() -> None:
@@ -122,7 +132,6 @@ def test_encoded_fragments_of_one_length_have_one_size() -> None:
 @pytest.mark.parametrize(
     ("fragment", "reason"),
     [
-        ({"run": 7, "round": 1, "index": 0, "values": b"123"}, DropReason.BAD_FRAGMENT),
         ({"run": 7, "round": 1, "index": 0, "values": b""}, DropReason.BAD_FRAGMENT),
         ({"run": 7, "round": 0, "index": 0, "values": b"1234"}, DropReason.BAD_FRAGMENT),
     ],
@@ -141,9 +150,8 @@ def test_payloads_that_are_none() -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_decode_to_something(data: bytes) -> None:
     match decode_payload(data):
-        case Fragment(round=round, values=values):
-            assert round >= 1
-            assert values.dtype == np.float32 and len(values) >= 1
+        case Fragment(round=round, data=values):
+            assert round >= 1 and len(values) >= 1
         case Cover():
             assert data == b""
         case Rejected(reason=reason):

@@ -229,7 +229,7 @@ class Peer:
     def send(self, own: SendFragments, others: Iterable[int]) -> None:
         for other in others:
             for index, values in own.fragments:
-                self.post(self.air.peers[other], Fragment(7, own.round, index, values), self.boot)
+                self.post(self.air.peers[other], Fragment(7, own.round, index, values.tobytes()), self.boot)
 
     def post(self, to: Peer, fragment: Fragment, boot: int) -> None:
         delay = self.air.rng.expovariate(10.0) + (1.0 if self.air.rng.random() < 0.02 else 0.0)

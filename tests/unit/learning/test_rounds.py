@@ -20,7 +20,7 @@ from peerd.learning.actions import (
     SendFragments,
     StartTraining,
 )
-from peerd.learning.rounds import KEPT_RESULTS
+from peerd.learning.results import KEPT_RESULTS
 from peerd.types import DropReason, RunSpec
 
 MakeFragment = Callable[..., Fragment]
@@ -284,7 +284,7 @@ def test_dropped_with_a_reason(
 def test_bad_index_and_length(make_rounds: MakeRounds) -> None:
     rounds = make_rounds()
     for index, length in ((3, 4), (0, 3), (2, 4)):
-        fragment = Fragment(7, 1, index, np.ones(length, np.float32))
+        fragment = Fragment(7, 1, index, np.ones(length, np.float32).tobytes())
         assert rounds.fragment(fragment, 1.0) == [Dropped(DropReason.BAD_FRAGMENT)]
 
 

@@ -164,7 +164,9 @@ class RunOfOnePeer(RuleBasedStateMachine):
         entry = (index, value, late)
         self.accepted[number + late].append(entry)
         values = np.full(length, value, np.float32)
-        first, *rest = self.rounds.fragment(Fragment(run, number, index, values), self.now) or [None]
+        first, *rest = self.rounds.fragment(Fragment(run, number, index, values.tobytes()), self.now) or [
+            None
+        ]
         if isinstance(first, Dropped) and first.reason is not DropReason.ROUND_AHEAD:
             self.accepted[number + late].remove(entry)
             assert first.count == 1 and not rest

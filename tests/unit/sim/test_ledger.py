@@ -37,7 +37,7 @@ def test_a_message_from_its_beginning_to_its_end(ledger):
     assert ledger.outcomes == {"acked": 1, "peer_dead": 1}
     ((place, values),) = ledger.averaged(1).items()
     assert (place.sender, place.round, place.index) == (ALICE, 1, 0)
-    assert values.tolist() == [1.0, 1.0, 1.0]
+    assert np.frombuffer(values, "<f4").tolist() == [1.0, 1.0, 1.0]
 
 
 def test_what_is_on_its_way_is_one_message(ledger):

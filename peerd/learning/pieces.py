@@ -1,0 +1,69 @@
+"""An update on its way out: encoded index by index, each when it is first needed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from peerd.learning.encoding import Encoding
+from peerd.learning.fragment import Data, Layout, Vector
+from peerd.types import DropReason
+
+
+class Pieces:
+    """Encoding a large model at once would hold up the packets of others. What was encoded once stays the
+    same, whoever it is sent to."""
+
+    def __init__(
+        self, layout: Layout, encoding: Encoding, values: Vector, rng: random.Random, *, feedback: bool
+    ) -> None:
+        """feedback: `values` becomes what encoding leaves of it."""
+        self._layout = layout
+        self._encoding = encoding
+        self._values: Vector | None = values
+        self._rng = rng
+        self._feedback = feedback
+        self._made: dict[int, Data] = {}
+
+    def __len__(self) -> int:
+        return self._layout.fragments
+
+    def __iter__(self) -> Iterator[Data]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Data:
+        """As it travels. IndexError outside 0 .. len - 1."""
+        made = self._made.get(index)
+        return self._make(index) if made is None else made
+
+    def values(self, index: int) -> Vector:
+        """As others decode it."""
+        data = self[index]
+        return self._decoded(index, data)
+
+    def finish(self) -> None:
+        """Encode what is left: `values` is about to change."""
+        if not self._encoding.lossless:
+            for _ in self:
+                pass
+
+    def _make(self, index: int) -> Data:
+        assert self._values is not None
+        values = self._values[self._layout.slice(index)]
+        data = self._encoding.encode(values, self._rng)
+        if self._encoding.lossless:
+            return data
+        self._made[index] = data
+        if self._feedback:
+            values -= self._decoded(index, data)
+        if len(self._made) == len(self):
+            self._values = None
+        return data
+
+    def _decoded(self, index: int, data: Data) -> Vector:
+        if not isinstance(data, bytes):
+            return data
+        where = self._layout.slice(index)
+        values = self._encoding.decode(data, where.stop - where.start)
+        assert not isinstance(values, DropReason)
+        return values
