@@ -40,6 +40,8 @@ from peerd.types import PEER_ID_BYTES, PeerId, RunSpec
 ID_BYTES = 16
 KEY_BYTES = 1 + ID_BYTES
 MAX_RECORD_BYTES = 8192
+_FIRST_FIELDS = 16
+"""Fields of a run spec with higher numbers came later."""
 AUTHORITY_DOMAIN = b"peerd authority v1\0"
 REVOCATION_DOMAIN = b"peerd revocation v1\0"
 RUN_DOMAIN = b"peerd run v1\0"
@@ -247,12 +249,15 @@ def run_spec_message(spec: RunSpec) -> runs_pb2.RunSpec:
 def run_spec_of(message: runs_pb2.RunSpec) -> RunSpec:
     """Validate a run's spec. Raises InvalidInputError that names the field and what is allowed.
 
-    A sender that does not know of the rule for stale fragments yet says nothing of it, and means the default.
+    A sender that does not know of a later field yet says nothing of it, and means the default.
     """
-    raw = {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
-    for name in ("stale", "stale_rounds"):
-        if not raw[name]:
-            del raw[name]
+    raw = {
+        field.name: getattr(message, field.name)
+        for field in message.DESCRIPTOR.fields
+        if field.number <= _FIRST_FIELDS or getattr(message, field.name)
+    }
+    if "task_options" in raw:
+        raw["task_options"] = dict(raw["task_options"])
     return convert(raw, RunSpec, "run spec")
 
 
