@@ -55,7 +55,7 @@ def test_some_tasks_need_no_data(make_spec: MakeSpec, task: str) -> None:
 
 def test_unknown_options_are_told_the_known_ones(make_spec: MakeSpec) -> None:
     check_task(make_spec(task="synthetic", task_options={"parameters": "5"}))
-    with pytest.raises(InvalidInputError, match="'synthetic' has no option 'size'; .*: noise, parameters"):
+    with pytest.raises(InvalidInputError, match=r"'synthetic' has no option 'size'; .*: noise, parameters"):
         check_task(make_spec(task="synthetic", task_options={"size": "5"}))
     with pytest.raises(InvalidInputError, match="'digits-cnn' has no option 'size'; it has no options"):
         check_task(make_spec(task_options={"size": "5"}))
