@@ -23,8 +23,7 @@ MAX_HIDDEN = 4096
 
 
 def make(hidden: int = 64) -> DigitsMlp:
-    """scikit-learn's multi-layer perceptron, one hidden layer, on its bundled handwritten digits; no
-    torch."""
+    """scikit-learn's multi-layer perceptron on its bundled handwritten digits; no torch."""
     if not 1 <= hidden <= MAX_HIDDEN:
         raise InvalidInputError(f"digits-mlp: option hidden: {hidden}; allowed: 1 to {MAX_HIDDEN}")
     return DigitsMlp(hidden)
