@@ -241,7 +241,8 @@ def convert(value: Any, kind: type[T], where: str) -> T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
-        key = path.strip("`").removeprefix("$").removeprefix(".")
+        _, _, place = path.rpartition(" in ")  # of a bad key in a map it says: `key` in `$.map`
+        key = place.strip("`").removeprefix("$").removeprefix(".")
         allowed = _choices(kind, key) if message.startswith("Invalid enum value") else ""
         raise InvalidInputError(f"{where}: {key + ': ' if key else ''}{message}{allowed}") from None
 
