@@ -1,19 +1,40 @@
-"""Click types of options that several commands have: errors and completion name the values."""
+"""Click types and callbacks of options that several commands have: errors and completion name the values."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 import click
 
 from peerd.config import StrategyName
 from peerd.presets import PRESETS
-from peerd.types import AggregatorName, EncodingName, PartitionName, StaleRule
+from peerd.types import (
+    AggregatorName,
+    EncodingName,
+    EvaluationName,
+    PartitionName,
+    ScheduleName,
+    StaleRule,
+)
 
 STRATEGY = click.Choice(get_args(StrategyName))
 PRESET = click.Choice(list(PRESETS))
 PARTITION = click.Choice(get_args(PartitionName))
+SCHEDULE = click.Choice(get_args(ScheduleName))
+EVALUATION = click.Choice(get_args(EvaluationName))
 STALE = click.Choice(get_args(StaleRule))
 AGGREGATOR = click.Choice(get_args(AggregatorName))
 ENCODING = click.Choice(get_args(EncodingName))
 HOPS = click.IntRange(min=1)
+
+
+def named_values(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    """A callback for `--option NAME=VALUE`, given any number of times; what the names mean, others know."""
+    values = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", context, parameter)
+        values[name.strip().replace("-", "_")] = value.strip()
+    return values

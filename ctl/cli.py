@@ -15,6 +15,7 @@ from ctl.commands import (
     peers,
     run,
     status,
+    task,
     testbed,
     version,
 )
@@ -61,6 +62,7 @@ cli = Root(
             node.node,
             mix.mix,
             run.run,
+            task.task,
             network.network,
             context.context,
             testbed.testbed,

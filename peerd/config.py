@@ -15,10 +15,11 @@ from msgspec import Meta
 
 from peerd.errors import InvalidInputError, NotFoundError
 from peerd.presets import preset_fields
-from peerd.types import Fraction, Seconds
+from peerd.types import SHIPPED_TASKS, Fraction, Seconds
 
 StrategyName = Literal["exponential", "outbox", "threshold", "timed", "pool", "none"]
 Rate = Annotated[float, Meta(ge=0.0, le=10_000.0)]
+TaskName = Annotated[str, Meta(min_length=1, max_length=200)]
 Delay = Annotated[float, Meta(ge=0.0, le=3_600.0)]
 
 
@@ -181,6 +182,13 @@ class TrainingConfig(_Slice, frozen=True, kw_only=True):
     are started on this peer itself."""
     data_dir: str = ""
     """Where this host has the files of announced runs; empty: as the announcement says."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto: CUDA or MPS where there is one, else the CPU."""
+    tasks: Annotated[tuple[TaskName, ...], Meta(max_length=100)] = SHIPPED_TASKS
+    """What may be trained here, whoever asks for it. `module:factory` and entry points run code of this
+    host's own, so that its operator names them here; nothing else is ever imported."""
+    task_path: Annotated[str, Meta(pattern=r"^(/.*)?\Z", max_length=4096)] = ""
+    """An absolute path: a folder to import `module:factory` from, besides PYTHONPATH; empty: none."""
 
 
 class MembershipConfig(_Slice, frozen=True, kw_only=True):
@@ -233,7 +241,8 @@ def convert(value: Any, kind: type[T], where: str) -> T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
-        key = path.strip("`").removeprefix("$").removeprefix(".")
+        _, _, place = path.rpartition(" in ")  # of a bad key in a map it says: `key` in `$.map`
+        key = place.strip("`").removeprefix("$").removeprefix(".")
         allowed = _choices(kind, key) if message.startswith("Invalid enum value") else ""
         raise InvalidInputError(f"{where}: {key + ': ' if key else ''}{message}{allowed}") from None
 

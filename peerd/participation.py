@@ -290,7 +290,7 @@ class Participation:
 
     def _resume(self, saved: Saved) -> None:
         try:
-            check_task(saved.spec)
+            check_task(saved.spec, self._config.tasks)
         except PeerdError as error:
             self._log.error("run not resumed", run=saved.spec.run_id[:8], error=str(error))
             self._done.add(saved.spec.run_id)
@@ -307,7 +307,7 @@ class Participation:
 
     async def _make_room(self, spec: RunSpec) -> None:
         self._refuse_while_busy()
-        check_task(spec)
+        check_task(spec, self._config.tasks)
         if self._task is not None:  # the last run may still be ending its trainer
             await asyncio.wait({self._task})
         self._refuse_while_busy()

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from peerd.types import RunSpec
+from peerd.types import SHIPPED_TASKS, RunSpec
 
 Vector = NDArray[np.float32]
 
@@ -37,6 +37,12 @@ class Begin(_Message, frozen=True, kw_only=True):
     shards: int
     threads: int
     nice: int
+    device: str = "auto"
+    """auto, cpu, cuda, mps."""
+    tasks: tuple[str, ...] = SHIPPED_TASKS
+    """What this host's operator allows: nothing else is imported."""
+    task_path: str = ""
+    """A folder to import from, besides PYTHONPATH; empty: none."""
 
 
 class Train(_Message, frozen=True, kw_only=True):
@@ -46,7 +52,8 @@ class Train(_Message, frozen=True, kw_only=True):
 
 
 class Evaluate(_Message, frozen=True, kw_only=True):
-    """Measure the model of slot 0 on `samples` test samples (0: all), answer `Evaluated`."""
+    """Measure the model of slot 0 on `samples` test samples (0: all), answer `Evaluated`. On the shared
+    ones or on the held out part of the peer's own, as the spec says."""
 
     samples: int
 
@@ -79,7 +86,7 @@ class Trained(_Report, frozen=True, kw_only=True):
     loss: float
     """Mean over the last epoch."""
     accuracy: float
-    """Of the trained model on the shared test set."""
+    """Of the trained model, as `Evaluate` would measure it."""
     samples: int
     seconds: float
 

@@ -79,7 +79,19 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86_400.0)]
 
-PartitionName = Literal["iid", "dirichlet"]
+SHIPPED_TASKS = (
+    "digits-cnn",
+    "mnist-cnn",
+    "digits-mlp",
+    "fashion-mnist-cnn",
+    "cifar10-cnn",
+    "synthetic",
+)
+"""What every host has. Any other task is a host's own code: `module:factory`, or an entry point."""
+
+PartitionName = Literal["iid", "dirichlet", "shards", "quantity", "own"]
+ScheduleName = Literal["constant", "cosine", "step"]
+EvaluationName = Literal["shared", "holdout"]
 StaleRule = Literal["drop", "use"]
 AggregatorName = Literal["mean", "weighted-by-age", "median", "trimmed-mean", "clipped-mean", "krum"]
 EncodingName = Literal["float32", "float16", "bfloat16", "int8", "top-k", "random-mask"]
@@ -90,6 +102,14 @@ AGEING: frozenset[AggregatorName] = frozenset({"mean", "weighted-by-age"})
 """Aggregators that can give a fragment less weight."""
 COMPARING: frozenset[AggregatorName] = frozenset({"median", "trimmed-mean", "krum"})
 """Aggregators that compare fragments value by value, so that all of them must have all values."""
+TaskOptions = Annotated[
+    dict[
+        Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z")],
+        Annotated[str, msgspec.Meta(max_length=200)],
+    ],
+    msgspec.Meta(max_length=16),
+]
+"""Names and values as text; the task says which there are, and reads them."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,13 +118,15 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     run_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
     """32 hex digits, drawn by the operator."""
     task: Annotated[str, msgspec.Meta(max_length=200)]
-    """One of `learning.catalog`'s."""
+    """One of `SHIPPED_TASKS`, `module:factory`, or the name of an entry point. A host trains only those that
+    its own configuration allows."""
     data_dir: Annotated[str, msgspec.Meta(max_length=4096)] = ""
     rounds: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     """Makes the initial weights, the partition and the batches."""
     partition: PartitionName = "iid"
     alpha: Annotated[float, msgspec.Meta(gt=0.0, le=1e6)] = 0.5
+    """dirichlet, quantity: small is uneven."""
     samples_per_round: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Drawn anew from the peer's shard each round; 0: the whole shard."""
     test_samples: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -124,6 +146,21 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Fragments of rounds that this peer has closed: dropped, or averaged in with less weight."""
     stale_rounds: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     """use: how many rounds old at most."""
+    task_options: TaskOptions = msgspec.field(default_factory=dict)
+    classes_per_peer: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 2
+    """shards: slices of the samples sorted by class that a peer gets."""
+    schedule: ScheduleName = "constant"
+    """Of the learning rate, over the rounds."""
+    decay: Fraction = 0.5
+    """step: the learning rate is multiplied by this ..."""
+    decay_rounds: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
+    """... every so many rounds."""
+    local_batches: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
+    """Of a round, as many on every peer whatever it has; 0: `local_epochs` of them."""
+    evaluation: EvaluationName = "shared"
+    """On the task's test set, or on a part of the peer's own samples that it does not train on."""
+    holdout: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.2
+    """holdout: which share of them."""
     aggregator: AggregatorName = "mean"
     """What becomes of the fragments of one index; see `learning.aggregation`."""
     trim: Annotated[float, msgspec.Meta(gt=0.0, lt=0.5)] = 0.2

@@ -15,7 +15,7 @@ from rich.console import RenderableType
 from ctl import aio, render, steering
 from ctl.app import Command, Group, UserInterruptError, ask, pass_settings, show
 from ctl.board import rounds_table
-from ctl.choices import AGGREGATOR, ENCODING, PARTITION, STALE
+from ctl.choices import AGGREGATOR, ENCODING, EVALUATION, PARTITION, SCHEDULE, STALE, named_values
 from ctl.client import Client
 from ctl.contexts import Endpoint
 from ctl.defaults import make_spec
@@ -40,17 +40,28 @@ def run() -> None:
 
 
 @run.command("start", cls=Command)
-@click.option("--task", default="digits-cnn", show_default=True, help="digits-cnn or mnist-cnn.")
+@click.option("--task", default="digits-cnn", show_default=True, help="See `peerctl task list`.")
+@click.option("--task-option", "-O", "task_options", multiple=True, metavar="NAME=VALUE",
+              callback=named_values, help="Of the task; `peerctl task show TASK` lists them.")  # fmt: skip
 @click.option("--data-dir", help="Where each peer finds the task's files, if it needs any.")
 @click.option("--rounds", type=int, help="How many.")
 @click.option("--seed", type=int, help="Of the initial weights, the partition and the batches.")
-@click.option("--partition", type=PARTITION)
-@click.option("--alpha", type=float, help="Of the Dirichlet distribution: small is uneven.")
+@click.option("--partition", type=PARTITION, help="How samples are divided, see below.  [default: iid]")
+@click.option("--alpha", type=float, help="dirichlet, quantity: small is uneven.  [default: 0.5]")
+@click.option("--classes-per-peer", type=int, help="shards: slices by class for each peer.  [default: 2]")
 @click.option("--samples", "samples_per_round", type=int, help="Of a peer's shard in a round; 0: all.")
 @click.option("--test-samples", type=int, help="In every round but the last; 0: all.")
+@click.option("--evaluation", type=EVALUATION,
+              help="On the task's test set or on some of the own samples.  [default: shared]")  # fmt: skip
+@click.option("--holdout", type=float, help="holdout: which part, not trained on.  [default: 0.2]")
 @click.option("--batch-size", type=int)
 @click.option("--epochs", "local_epochs", type=int, help="Local epochs a round.")
-@click.option("--learning-rate", type=float)
+@click.option("--local-batches", type=int,
+              help="Steps of a round, whatever a peer has; 0: by --epochs.")  # fmt: skip
+@click.option("--learning-rate", type=float, help="In the first round.")
+@click.option("--schedule", type=SCHEDULE, help="Of the rate, see below.  [default: constant]")
+@click.option("--decay", type=float, help="step: the factor.  [default: 0.5]")
+@click.option("--decay-rounds", type=int, help="step: every so many rounds.  [default: 10]")
 @click.option("--quorum", type=float, help="Share of the fragments after which grace starts.  [default: 0.5]")
 @click.option("--grace", "grace_seconds", type=Duration())
 @click.option("--round-timeout", "round_timeout_seconds", type=Duration())
@@ -105,9 +116,28 @@ def start(settings: Settings, /, task: str, wait: bool, join_window: float, **gi
     --run-id and options, --shards among them.
 
     \b
+    Partitions; `peerctl task partition` shows one before you start:
+      iid        at random, equal amounts
+      dirichlet  every class by a draw from Dirichlet(--alpha): peers see unlike mixtures
+      shards     sorted by class, --classes-per-peer slices each (McMahan et al. 2017)
+      quantity   alike mixtures, unlike amounts, by Dirichlet(--alpha)
+      own        none: each host's --data-dir is wholly its own
+
+    \b
+    Schedules of the learning rate:
+      constant   as it is
+      cosine     down to nothing over the rounds, slowly at both ends
+      step       times --decay every --decay-rounds
+
+    A task that is not shipped (module:factory, an entry point) is trained by the hosts that list it in
+    `[training] tasks` of their configuration; the others do not join.
+
+    \b
     Examples:
       peerctl run start --wait --operator ops.pem
       peerctl --all run start --task mnist-cnn --data-dir /srv/mnist --rounds 10
+      peerctl --all run start --partition dirichlet --alpha 0.1 --schedule cosine --rounds 20
+      peerctl --all run start --task synthetic -O parameters=1000000
       peerctl --all run start --stale use --stale-rounds 2 --join-window 1m
       peerctl --all run start --encoding int8 --aggregator trimmed-mean --trim 0.2
       peerctl --all run start --encoding top-k --density 0.05

@@ -12,10 +12,10 @@ from peerd.errors import NotFoundError, PeerdError
 BLUE, ORANGE, GREY, GREEN, RED = "#2b6ca3", "#d9822b", "#8a8f98", "#3a8f5c", "#b8403a"
 
 
-def check_matplotlib() -> None:
-    """Before anything is computed. NotFoundError says how to get it."""
+def check_matplotlib(otherwise: str = "say --no-plot") -> None:
+    """Before anything is computed. NotFoundError says how to get it, or how to do without."""
     if find_spec("matplotlib") is None:
-        raise NotFoundError("the plot needs matplotlib: pip install 'peerd[experiment]', or say --no-plot")
+        raise NotFoundError(f"the plot needs matplotlib: pip install 'peerd[experiment]', or {otherwise}")
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:

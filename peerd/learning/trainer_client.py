@@ -147,6 +147,9 @@ class TrainerClient:
             shards=shards,
             threads=self._config.threads,
             nice=self._config.nice,
+            device=self._config.device,
+            tasks=self._config.tasks,
+            task_path=self._config.task_path,
         )
         try:
             async with asyncio.timeout(self._config.start_timeout_seconds):

@@ -40,12 +40,12 @@ from peerd.types import PEER_ID_BYTES, PeerId, RunSpec
 ID_BYTES = 16
 KEY_BYTES = 1 + ID_BYTES
 MAX_RECORD_BYTES = 8192
+_FIRST_FIELDS = 16
+"""Fields of a run spec with higher numbers came later."""
 AUTHORITY_DOMAIN = b"peerd authority v1\0"
 REVOCATION_DOMAIN = b"peerd revocation v1\0"
 RUN_DOMAIN = b"peerd run v1\0"
 BY_AUTHORITY = 1 << 40
-LATER_FIELDS = ("stale", "stale_rounds", "aggregator", "trim", "clip", "encoding", "density")
-"""Of a run spec, not there from the beginning; empty or zero stands for their default."""
 """Added to the version of a certificate that the CA itself has issued: whatever its date, it wins over a
 delegate's, who must not be able to rename or displace a peer that the CA has enrolled."""
 
@@ -243,7 +243,15 @@ def signed_run(record: bytes) -> bytes:
 
 
 def run_spec_message(spec: RunSpec) -> runs_pb2.RunSpec:
-    return runs_pb2.RunSpec(**msgspec.structs.asdict(spec))
+    """What came later is only said where it is not the default: an earlier version joins no run of whose
+    settings it does not know one."""
+    said = {
+        field.name: getattr(spec, field.name)
+        for field in msgspec.structs.fields(RunSpec)
+        if runs_pb2.RunSpec.DESCRIPTOR.fields_by_name[field.name].number <= _FIRST_FIELDS
+        or getattr(spec, field.name) != field.default
+    }
+    return runs_pb2.RunSpec(**said)
 
 
 def run_spec_of(message: runs_pb2.RunSpec) -> RunSpec:
@@ -251,10 +259,13 @@ def run_spec_of(message: runs_pb2.RunSpec) -> RunSpec:
 
     A sender that does not know of a later field yet says nothing of it, and means the default.
     """
-    raw = {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
-    for name in LATER_FIELDS:
-        if not raw[name]:
-            del raw[name]
+    raw = {
+        field.name: getattr(message, field.name)
+        for field in message.DESCRIPTOR.fields
+        if field.number <= _FIRST_FIELDS or getattr(message, field.name)
+    }
+    if "task_options" in raw:
+        raw["task_options"] = dict(raw["task_options"])
     return convert(raw, RunSpec, "run spec")
 
 

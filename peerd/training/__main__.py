@@ -14,8 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 from peerd.errors import PeerdError
 from peerd.trainerproto import (
     MAX_LINE,
@@ -30,12 +28,14 @@ from peerd.trainerproto import (
     Train,
     Trained,
     Usage,
+    Vector,
     decode_to_trainer,
     encode,
     map_memory,
     size_memory,
 )
-from peerd.training.loop import Trainer
+from peerd.training.session import open_learner
+from peerd.training.task import Host
 
 PROGRESS_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1
@@ -69,18 +69,16 @@ def serve(daemon: Daemon, memory: int) -> None:
     if not isinstance(begin, Begin):
         return
     os.nice(begin.nice)
-    torch.set_num_threads(begin.threads)
-    trainer = Trainer(begin.spec, begin.shard, begin.shards, daemon.alive)
-    initial = trainer.vector()
-    size_memory(memory, len(initial))
-    model, update = (torch.from_numpy(slot) for slot in map_memory(memory, len(initial)))
-    update.copy_(initial)
-    daemon.tell(Ready(parameters=len(initial), usage=usage()))
+    if begin.task_path:  # behind everything else: it must not shadow what the house imports
+        sys.path.append(begin.task_path)
+    host = Host(begin.device, begin.threads, daemon.alive)
+    learner = open_learner(begin.spec, begin.shard, begin.shards, host, begin.tasks)
+    parameters, model, update = _shared(memory, learner.vector())
+    daemon.tell(Ready(parameters=parameters, usage=usage()))
     while (request := daemon.listen()) is not None:
         match request:
             case Train(round=number):
-                vector, outcome = trainer.train(number, model)
-                update.copy_(vector)
+                update[:], outcome = learner.train(number, model)
                 daemon.tell(
                     Trained(
                         loss=outcome.loss,
@@ -91,7 +89,7 @@ def serve(daemon: Daemon, memory: int) -> None:
                     )
                 )
             case Evaluate(samples=samples):
-                outcome = trainer.evaluate(model, samples)
+                outcome = learner.evaluate(model, samples)
                 daemon.tell(
                     Evaluated(
                         accuracy=outcome.accuracy,
@@ -102,6 +100,14 @@ def serve(daemon: Daemon, memory: int) -> None:
                 )
             case Begin():
                 return
+
+
+def _shared(memory: int, initial: Vector) -> tuple[int, Vector, Vector]:
+    """Size, the model going in, the model coming out, which is `initial` at first."""
+    size_memory(memory, len(initial))
+    model, update = map_memory(memory, len(initial))
+    update[:] = initial
+    return len(initial), model, update
 
 
 def usage() -> Usage:

@@ -14,10 +14,11 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 class Adam:
     def __init__(self, weights: Tensor, gradient: Tensor, learning_rate: float) -> None:
-        """`step` updates `weights` in place from what lies in `gradient`."""
+        """`step` updates `weights` in place from what lies in `gradient`. `rate` may be changed between
+        steps."""
         self._weights = weights
         self._gradient = gradient
-        self._rate = learning_rate
+        self.rate = learning_rate
         self._first = torch.zeros_like(weights)
         self._second = torch.zeros_like(weights)
         self._steps = 0
@@ -30,4 +31,4 @@ class Adam:
         self._first.lerp_(self._gradient, 1 - BETA1)
         self._second.mul_(BETA2).addcmul_(self._gradient, self._gradient, value=1 - BETA2)
         root = self._second.sqrt().div_((1 - BETA2**self._steps) ** 0.5).add_(EPSILON)
-        self._weights.addcdiv_(self._first, root, value=-self._rate / (1 - BETA1**self._steps))
+        self._weights.addcdiv_(self._first, root, value=-self.rate / (1 - BETA1**self._steps))

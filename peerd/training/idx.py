@@ -8,6 +8,8 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,16 +30,25 @@ def read_idx(path: Path, dims: int) -> NDArray[np.uint8]:
     Memory grows only as content really arrives, so that a header that lies or a gzip bomb costs no
     more than one chunk beyond what the header promises, and never more than MAX_BYTES.
     """
+    with reading(path, "IDX file") as file:
+        return _parse(file, dims)
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[BinaryIO | gzip.GzipFile]:
+    """A file, plain or gzipped as its first bytes say. What goes wrong in reading it, a ValueError of the
+    reader too, is InvalidInputError with one line that names the file and what it should have been."""
     try:
         with path.open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             if not zipped:
-                return _parse(raw, dims)
+                yield raw
+                return
             with gzip.GzipFile(fileobj=raw) as file:
-                return _parse(file, dims)
+                yield file
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise InvalidInputError(f"{path}: not a usable IDX file: {error}") from None
+        raise InvalidInputError(f"{path}: not a usable {what}: {error}") from None
 
 
 def _parse(file: BinaryIO | gzip.GzipFile, dims: int) -> NDArray[np.uint8]:

@@ -21,8 +21,11 @@ import torch
 from torch import Tensor
 
 from peerd.learning.catalog import DEFAULTS
-from peerd.training import loop
+from peerd.trainerproto import Vector
+from peerd.training import Outcome, torchtask
 from peerd.training.flat import FlatModel
+from peerd.training.session import open_learner
+from peerd.training.torchtask import STATISTICS_SAMPLES, TorchLearner
 from peerd.types import RunSpec
 
 PEERS = 6
@@ -45,34 +48,35 @@ class PlainModel(FlatModel):
             norm.running_var.copy_(statistics[number + len(sizes)])
 
 
-class Lagging(loop.Trainer):
+class Lagging(TorchLearner):
     """Leaves the running statistics as training left them (momentum 0.1)."""
 
     def _take_statistics(self, chosen: Any) -> None:
         pass
 
 
-class Local(loop.Trainer):
+class Local(TorchLearner):
     """Does not use the others' statistics: takes its own with the averaged weights."""
 
-    def evaluate(self, vector: Tensor, samples: int) -> loop.Outcome:
-        self._model.load(vector)
-        self._take_statistics(np.arange(min(loop.STATISTICS_SAMPLES, len(self._data))))
-        return super().evaluate(self._model.vector(), samples)
+    def evaluate(self, vector: Vector, samples: int) -> Outcome:
+        self._model.load(torch.from_numpy(vector))
+        self._take_statistics(np.arange(min(STATISTICS_SAMPLES, len(self._labels))))
+        return super().evaluate(self.vector(), samples)
 
 
-class ForgetfulAdam(loop.Trainer):
+class ForgetfulAdam(TorchLearner):
     """Starts every round with a new Adam."""
 
-    def train(self, round_number: int, vector: Tensor) -> tuple[Tensor, loop.Outcome]:
-        self._adam = loop.Adam(self._model.weights, self._model.gradient, self._spec.learning_rate)
-        return super().train(round_number, vector)
+    def train(self, round: int, vector: Vector) -> tuple[Vector, Outcome]:
+        rate = self._spec.learning_rate
+        self._optimizer = torchtask.Adam(self._model.weights, self._model.gradient, rate)
+        return super().train(round, vector)
 
 
-POLICIES: dict[str, tuple[type[loop.Trainer], type[FlatModel]]] = {
-    "moments, taken anew (ours)": (loop.Trainer, FlatModel),
+POLICIES: dict[str, tuple[type[TorchLearner], type[FlatModel]]] = {
+    "moments, taken anew (ours)": (TorchLearner, FlatModel),
     "moments, lagging": (Lagging, FlatModel),
-    "plain average, taken anew": (loop.Trainer, PlainModel),
+    "plain average, taken anew": (TorchLearner, PlainModel),
     "plain average, lagging": (Lagging, PlainModel),
     "not exchanged, taken locally": (Local, FlatModel),
     "ours, Adam anew each round": (ForgetfulAdam, FlatModel),
@@ -80,28 +84,28 @@ POLICIES: dict[str, tuple[type[loop.Trainer], type[FlatModel]]] = {
 
 
 @contextmanager
-def using(model: type[FlatModel]) -> Iterator[None]:
-    loop.FlatModel = model  # type: ignore[misc]
+def using(learner: type[TorchLearner], model: type[FlatModel]) -> Iterator[None]:
+    torchtask.TorchLearner, torchtask.FlatModel = learner, model  # type: ignore[misc]
     try:
         yield
     finally:
-        loop.FlatModel = FlatModel  # type: ignore[misc]
+        torchtask.TorchLearner, torchtask.FlatModel = TorchLearner, FlatModel  # type: ignore[misc]
 
 
 def simulate(spec: RunSpec, policy: str) -> dict[str, Any]:
-    trainer, model = POLICIES[policy]
-    with using(model):
-        peers = [trainer(spec, number, PEERS, lambda: None) for number in range(PEERS)]
+    learner, model = POLICIES[policy]
+    with using(learner, model):
+        peers = [open_learner(spec, number, PEERS) for number in range(PEERS)]
     vector = peers[0].vector()
     accuracies = []
     cpu = 0.0
     for number in range(1, spec.rounds + 1):
         began = time.process_time()
-        trained = [peer.train(number, vector)[0].double() for peer in peers]
+        trained = [peer.train(number, vector)[0] for peer in peers]
         cpu += time.process_time() - began
-        vector = torch.stack(trained).mean(0).float()
+        vector = np.mean(trained, 0, dtype=np.float64).astype(np.float32)
         samples = 0 if number == spec.rounds else spec.test_samples
-        judges = peers if trainer is Local else peers[:1]
+        judges = peers if learner is Local else peers[:1]
         found = [judge.evaluate(vector, samples).accuracy for judge in judges]
         accuracies.append(round(float(np.mean(found)), 4))
     return {

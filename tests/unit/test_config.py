@@ -21,6 +21,7 @@ from peerd.config import (
 )
 from peerd.errors import InvalidInputError, NotFoundError
 from peerd.presets import PRESETS
+from peerd.types import SHIPPED_TASKS
 
 SLICES = [field.name for field in msgspec.structs.fields(PeerdConfig) if field.name != "state_dir"]
 
@@ -113,6 +114,9 @@ def test_what_is_set_is_set_and_the_rest_stays(file: Path) -> None:
         ("[metrics]\nneighbour_labels = 1", ["metrics.neighbour_labels: ", "Expected `bool`"]),
         ("[link]\nqueue_cells = 99999999", ["link.queue_cells: ", "<= 1000000"]),
         ("[training]\nnice = -5", ["training.nice: ", ">= 0"]),
+        ('[training]\ndevice = "tpu"', ["training.device: ", "allowed: ", "auto", "cpu", "cuda", "mps"]),
+        ('[training]\ntasks = [""]', ["training.tasks"]),
+        ('[training]\ntask_path = "here"', ["training.task_path: "]),
         ("[delivery]\nmax_attempts = 0", ["delivery.max_attempts: ", ">= 1"]),
         ("[relay]\nreplay_capacity = 1", ["relay.replay_capacity: ", ">= 1000"]),
         (
@@ -193,6 +197,11 @@ def test_a_missing_file_an_unreadable_one_and_one_that_is_not_text(file: Path) -
     file.rmdir()
     file.write_bytes(b"\xff\xfe\x00")
     assert "cannot be read" in refusal(file)
+
+
+def test_only_shipped_tasks_are_trained_unless_the_host_says_otherwise() -> None:
+    assert PeerdConfig().training.tasks == SHIPPED_TASKS
+    assert not any(":" in task for task in SHIPPED_TASKS)
 
 
 def test_slices_do_not_change() -> None:

@@ -61,10 +61,22 @@ def test_the_wire_id_is_the_first_eight_bytes() -> None:
         ("grace_seconds", 0.0),
         ("round_timeout_seconds", 90_000.0),
         ("round_timeout_seconds", "300"),
+        ("task_options", {"Size": "1"}),
+        ("task_options", {"size": "1" * 201}),
+        ("task_options", {f"a{number}": "1" for number in range(17)}),
+        ("task_options", {"size": 1}),
+        ("partition", "odd"),
+        ("classes_per_peer", 0),
+        ("schedule", "warm"),
+        ("decay", 0.0),
+        ("decay_rounds", 0),
+        ("local_batches", -1),
+        ("evaluation", "none"),
+        ("holdout", 1.0),
     ],
 )
 def test_what_a_run_may_not_ask_for_is_one_line_that_names_it(field: str, value: object) -> None:
-    with pytest.raises(InvalidInputError, match=rf"^run: {field}: ") as raised:
+    with pytest.raises(InvalidInputError, match=rf"^run: {field}(\[...\])?: ") as raised:
         spec(**{field: value})
     assert "\n" not in str(raised.value)
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from peerd.dataset import MNIST_FILES, find_idx_files
-from peerd.errors import InvalidInputError, NotFoundError
+from peerd.dataset import CIFAR10_FILES, MNIST_FILES, find_files
+from peerd.errors import DeniedError, InvalidInputError, NotFoundError
 from peerd.learning import DEFAULTS, check_task
-from peerd.types import RunSpec
+from peerd.types import SHIPPED_TASKS, RunSpec
 
 MakeSpec = Callable[..., RunSpec]
 
 
 def test_every_task_name_is_known_here_and_in_the_trainer() -> None:
-    from peerd.training.tasks import TASKS
+    from peerd.training.registry import SHIPPED
 
-    assert set(DEFAULTS) == set(TASKS)
+    assert set(DEFAULTS) == set(SHIPPED) == set(SHIPPED_TASKS)
 
 
 @pytest.mark.parametrize("task", DEFAULTS)
@@ -35,8 +35,30 @@ def test_unknown_tasks_are_told_the_known_ones(make_spec: MakeSpec) -> None:
         check_task(make_spec(task="cifar"))
 
 
-def test_digits_need_no_data(make_spec: MakeSpec) -> None:
-    check_task(make_spec(task="digits-cnn", data_dir=""))
+def test_code_that_is_not_listed_on_the_host_is_denied(make_spec: MakeSpec) -> None:
+    with pytest.raises(DeniedError, match=r"'os:system' is not allowed on this host; .*\[training\] tasks"):
+        check_task(make_spec(task="os:system"))
+    with pytest.raises(DeniedError, match="'digits-cnn' is not allowed on this host"):
+        check_task(make_spec(), ["mine:make"])
+    with pytest.raises(InvalidInputError, match="'resnet'; known: mine:make"):
+        check_task(make_spec(task="resnet"), ["mine:make"])
+    check_task(make_spec(task="mine:make"), ["mine:make"])  # more is for the trainer to find out
+    check_task(make_spec(task="resnet"), ["resnet"])
+
+
+@pytest.mark.parametrize("task", ["digits-cnn", "digits-mlp", "synthetic"])
+def test_some_tasks_need_no_data(make_spec: MakeSpec, task: str) -> None:
+    check_task(make_spec(task=task, data_dir=""))
+    with pytest.raises(InvalidInputError, match=f"partition own: {task} brings its samples along"):
+        check_task(make_spec(task=task, partition="own"))
+
+
+def test_unknown_options_are_told_the_known_ones(make_spec: MakeSpec) -> None:
+    check_task(make_spec(task="synthetic", task_options={"parameters": "5"}))
+    with pytest.raises(InvalidInputError, match=r"'synthetic' has no option 'size'; .*: noise, parameters"):
+        check_task(make_spec(task="synthetic", task_options={"size": "5"}))
+    with pytest.raises(InvalidInputError, match="'digits-cnn' has no option 'size'; it has no options"):
+        check_task(make_spec(task_options={"size": "5"}))
 
 
 def test_a_missing_folder_is_named(make_spec: MakeSpec, tmp_path: Path) -> None:
@@ -60,7 +82,18 @@ def test_files_are_found_plain_and_zipped(tmp_path: Path) -> None:
     names = [MNIST_FILES[0], *(f"{name}.gz" for name in MNIST_FILES[1:])]
     for name in names:
         (tmp_path / name).touch()
-    assert [path.name for path in find_idx_files(str(tmp_path))] == names
+    assert [path.name for path in find_files("fashion-mnist-cnn", str(tmp_path))] == names
+
+
+def test_cifar_in_the_folder_that_its_archive_makes(make_spec: MakeSpec, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"data_batch_1\.bin\[\.gz\]: missing; the six \.bin files"):
+        check_task(make_spec(task="cifar10-cnn", data_dir=str(tmp_path)))
+    inner = tmp_path / "cifar-10-batches-bin"
+    inner.mkdir()
+    for name in CIFAR10_FILES:
+        (inner / name).touch()
+    check_task(make_spec(task="cifar10-cnn", data_dir=str(tmp_path)))
+    check_task(make_spec(task="cifar10-cnn", data_dir=str(inner), partition="own"))
 
 
 def test_a_host_that_cannot_train_is_told_so(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +105,8 @@ def test_a_host_that_cannot_train_is_told_so(make_spec: MakeSpec, monkeypatch: p
     monkeypatch.setattr(importlib.util, "find_spec", without_torch)
     with pytest.raises(NotFoundError, match=r"torch not installed.*pip install 'peerd\[train\]'"):
         check_task(make_spec())
+    check_task(make_spec(task="digits-mlp"))  # which does without it
+    check_task(make_spec(task="synthetic"))
 
 
 def test_the_daemon_side_never_imports_torch() -> None:

@@ -178,9 +178,40 @@ def test_who_does_not_know_of_stale_fragments_means_the_default():
     assert run_spec_of(message).stale_rounds == 1
 
 
+def test_a_spec_with_options_comes_back_and_is_always_written_alike():
+    options = {f"option_{letter}": letter for letter in "zebra"}
+    spec = RunSpec(
+        run_id=SPEC.run_id, task="mine:make", task_options=options, partition="shards", classes_per_peer=3,
+        schedule="step", decay=0.1, decay_rounds=4, local_batches=9, evaluation="holdout", holdout=0.3,
+    )  # fmt: skip
+    assert run_spec_of(run_spec_message(spec)) == spec
+    turned = RunSpec(run_id=SPEC.run_id, task="x", task_options=dict(reversed(options.items())))
+    plain = RunSpec(run_id=SPEC.run_id, task="x", task_options=options)
+    one, other = (run_spec_message(s).SerializeToString(deterministic=True) for s in (turned, plain))
+    assert one == other
+
+
+def test_who_does_not_know_of_later_fields_means_their_defaults():
+    message = run_spec_message(SPEC)
+    for field in message.DESCRIPTOR.fields:
+        if field.number > 18:
+            message.ClearField(field.name)
+    assert run_spec_of(message) == SPEC
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("run_id", "x"), ("rounds", 0), ("alpha", float("nan")), ("partition", "by hand"), ("stale", "keep")],
+    [
+        ("run_id", "x"),
+        ("schedule", "warm"),
+        ("evaluation", "none"),
+        ("holdout", 1.0),
+        ("decay", 2.0),
+        ("rounds", 0),
+        ("alpha", float("nan")),
+        ("partition", "by hand"),
+        ("stale", "keep"),
+    ],
 )
 def test_a_bad_spec_names_its_field(field, value):
     message = run_spec_message(SPEC)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
+from peerd.errors import InvalidInputError
 from peerd.training.flat import FlatModel
-from peerd.training.tasks import TASKS
+from peerd.training.tasks import digits_cnn, mnist
 
 
 def norm_of(flat: FlatModel) -> nn.BatchNorm2d:
@@ -18,9 +21,9 @@ def small() -> FlatModel:
     return FlatModel(nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)))
 
 
-@pytest.mark.parametrize(("task", "size"), [("mnist-cnn", 94_186 + 448), ("digits-cnn", 10_074)])
-def test_sizes_of_the_tasks(task: str, size: int) -> None:
-    assert len(FlatModel(TASKS[task].build()).vector()) == size
+@pytest.mark.parametrize(("build", "size"), [(mnist.build, 94_186 + 448), (digits_cnn.build, 10_074)])
+def test_sizes_of_the_tasks(build: Callable[[], nn.Module], size: int) -> None:
+    assert len(FlatModel(build()).vector()) == size
 
 
 def test_the_module_computes_with_the_flat_weights() -> None:
@@ -106,7 +109,92 @@ def test_taking_statistics_forgets_the_old_ones_and_keeps_the_momentum() -> None
     assert norm.momentum == 0.1
 
 
-def test_statistics_must_be_kept() -> None:
-    flat = FlatModel(nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)))
-    with pytest.raises(ValueError, match="without running statistics"):
-        flat.vector()
+class Odd(nn.Module):
+    """A bit of everything that a module may have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+        self.tied = nn.Linear(4, 4)
+        self.tied.weight = self.first.weight
+        self.register_buffer("average", torch.tensor([[1.0, 2.0]]))
+        self.register_buffer("passing", torch.zeros(5), persistent=False)
+        self.register_buffer("count", torch.zeros(3, dtype=torch.int64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.tied(self.frozen(self.first(x))) + self.average.sum()
+
+
+def test_what_training_changes_is_exchanged_and_nothing_else() -> None:
+    flat = FlatModel(Odd())
+    assert len(flat.weights) == 4 * 4 + 4 + 4  # the tied weight once, nothing frozen
+    vector = flat.vector()
+    assert vector[-2:].tolist() == [1.0, 2.0] and len(vector) == 26
+    flat.load(vector * 2)
+    assert flat.module.average.tolist() == [[2.0, 4.0]]
+    assert flat.module.first.weight is flat.module.tied.weight
+    torch.testing.assert_close(flat.vector(), vector * 2)
+
+
+def test_tied_weights_get_the_gradients_of_both_places() -> None:
+    flat = FlatModel(Odd())
+    flat.module(torch.rand(2, 4)).sum().backward()
+    assert torch.equal(flat.module.tied.weight.grad.flatten(), flat.gradient[:16])
+    assert flat.gradient[:16].abs().sum() > 0
+
+
+NORMS: list[tuple[nn.Module, tuple[int, ...], int]] = [
+    (nn.BatchNorm1d(3), (8, 3), 4),
+    (nn.BatchNorm1d(3), (8, 3, 5), 4),
+    (nn.BatchNorm2d(3), (8, 3, 4, 4), 4),
+    (nn.BatchNorm3d(3), (8, 3, 2, 2, 2), 4),
+    (nn.BatchNorm3d(3, affine=False, momentum=None), (8, 3, 2, 2, 2), 2),
+    (nn.InstanceNorm2d(3, affine=True, track_running_stats=True), (8, 3, 4, 4), 4),
+    (nn.GroupNorm(3, 3), (8, 3, 4, 4), 2),
+    (nn.LayerNorm(3), (8, 3), 2),
+    (nn.BatchNorm2d(3, track_running_stats=False), (8, 3, 4, 4), 2),
+]
+
+
+@pytest.mark.parametrize(("norm", "shape", "kinds"), NORMS)
+def test_every_normalisation_comes_back(norm: nn.Module, shape: tuple[int, ...], kinds: int) -> None:
+    """Weight and bias, mean and second moment: of each kind that there is, three floats."""
+    flat = FlatModel(nn.ModuleList([norm, nn.Linear(1, 1, bias=False)]))
+    flat.module.forward = norm.forward  # type: ignore[method-assign]
+    torch.manual_seed(0)
+    batch = torch.rand(shape) * 2 + 1
+    assert flat.has_statistics is (getattr(norm, "running_mean", None) is not None)
+    flat.take_statistics(batch)
+    vector = flat.vector()
+    assert len(vector) == 3 * kinds + 1
+    changed = vector.clone()
+    changed[0] = 7.0
+    flat.load(changed)
+    torch.testing.assert_close(flat.vector(), changed)
+    if flat.has_statistics:
+        mean = flat.vector()[-6:-3]
+        torch.testing.assert_close(mean, batch.transpose(0, 1).flatten(1).mean(1))
+        assert getattr(norm, "momentum", None) in (0.1, None)
+
+
+def frozen() -> nn.Module:
+    return nn.Linear(2, 2).requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (nn.ReLU, "no trainable parameters"),
+        (frozen, "no trainable parameters"),
+        (lambda: nn.Linear(2, 2).double(), "weight is torch.float64; models are exchanged as float32"),
+        (lambda: nn.Linear(2, 2).to(torch.bfloat16), "weight is torch.bfloat16"),
+        (lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).half()), r"1\.weight is torch.float16"),
+        (lambda: nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False).double()), "running_mean is"),
+        (lambda: nn.LazyLinear(3), "weight is not initialised"),
+    ],
+)
+def test_a_model_that_cannot_be_exchanged(build: Callable[[], nn.Module], reason: str) -> None:
+    with pytest.raises(InvalidInputError, match=reason) as raised:
+        FlatModel(build())
+    assert "\n" not in str(raised.value)

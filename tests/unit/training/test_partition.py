@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerd.errors import InvalidInputError
-from peerd.training.partition import Indices, dirichlet, iid
+from peerd.training.partition import by_class, dirichlet, divide, iid, quantity
+from peerd.training.task import Indices
+from peerd.types import RunSpec
 
 seeds = st.integers(0, 2**63 - 1)
 
@@ -39,6 +41,52 @@ def test_dirichlet_divides(labels: list[int], data: st.DataObject, alpha: float,
     check(dirichlet(np.array(labels), shards, alpha, seed), len(labels), shards)
 
 
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=200), st.data(), st.integers(1, 12), seeds)
+def test_slices_by_class_divide(labels: list[int], data: st.DataObject, classes: int, seed: int) -> None:
+    shards = data.draw(st.integers(1, len(labels)))
+    if shards * classes > len(labels):
+        with pytest.raises(InvalidInputError, match=f"cannot be cut into {shards} x {classes} slices"):
+            by_class(np.array(labels), shards, classes, seed)
+        return
+    parts = by_class(np.array(labels), shards, classes, seed)
+    check(parts, len(labels), shards)
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= classes
+
+
+def test_slices_that_fit_the_classes_give_each_peer_so_many() -> None:
+    """McMahan's own figures, a tenth of them: 6,000 samples, 20 slices of 300, two for each of ten peers."""
+    labels = np.arange(6_000) % 10
+    for part in by_class(labels, 10, 2, seed=1):
+        assert len(part) == 600
+        assert len(np.unique(labels[part])) <= 2
+
+
+@given(st.integers(1, 300), st.data(), st.sampled_from([1e-300, 1e-6, 0.01, 0.5, 1.0, 100.0, 1e6]), seeds)
+@settings(max_examples=200, deadline=None)
+def test_quantities_divide(samples: int, data: st.DataObject, alpha: float, seed: int) -> None:
+    shards = data.draw(st.integers(1, samples))
+    check(quantity(samples, shards, alpha, seed), samples, shards)
+
+
+def test_a_small_alpha_makes_amounts_differ() -> None:
+    def largest(alpha: float) -> int:
+        return max(len(part) for part in quantity(6_000, 6, alpha, seed=3))
+
+    assert largest(1e6) == pytest.approx(1_000, rel=0.01)
+    assert largest(0.1) > 3_000
+
+
+@pytest.mark.parametrize("partition", ["iid", "dirichlet", "shards", "quantity", "own"])
+def test_every_partition_is_one_of_these(partition: str) -> None:
+    spec = RunSpec(run_id="0" * 32, task="x", partition=partition, seed=5)  # type: ignore[arg-type]
+    labels = (np.arange(100) % 10).astype(np.uint8)
+    parts = divide(spec, labels, 10, 4)
+    check(parts, 100, 1 if partition == "own" else 4)
+    again = divide(spec, labels, 10, 4)
+    assert [part.tolist() for part in parts] == [part.tolist() for part in again]
+
+
 @given(seeds)
 def test_a_seed_always_divides_in_the_same_way(seed: int) -> None:
     labels = np.arange(100) % 10
@@ -69,9 +117,9 @@ def test_a_small_alpha_makes_peers_differ() -> None:
 
 @pytest.mark.parametrize(("samples", "shards"), [(3, 4), (3, 0), (0, 1)])
 def test_more_peers_than_samples_is_refused(samples: int, shards: int) -> None:
-    for divide in (
+    for attempt in (
         lambda: iid(samples, shards, 0),
         lambda: dirichlet(np.zeros(samples, np.int64), shards, 0.5, 0),
     ):
         with pytest.raises(InvalidInputError, match="cannot be divided among"):
-            divide()
+            attempt()

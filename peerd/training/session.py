@@ -1,0 +1,112 @@
+"""One run's learner, ready to be asked: the task found, its data read and checked, this peer's share taken,
+and the learner, whoever wrote it, held to its contract.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+
+from peerd.errors import InvalidInputError
+from peerd.trainerproto import MAX_PARAMETERS, Vector
+from peerd.training.partition import divide
+from peerd.training.registry import blamed, make_task
+from peerd.training.task import Host, Learner, Outcome, Samples, Share, Task
+from peerd.types import SHIPPED_TASKS, RunSpec
+
+HOLDOUT = 0x686F6C64
+"""Keeps the draw of the held out samples apart from those of the rounds."""
+
+
+def open_learner(
+    spec: RunSpec,
+    shard: int,
+    shards: int,
+    host: Host | None = None,
+    allowed: Collection[str] = SHIPPED_TASKS,
+) -> Learner:
+    """For part `shard` of `shards`. Raises a PeerdError of one line when task or data cannot be used."""
+    task = make_task(spec, allowed)
+    train, test = load_data(spec.task, task)
+    own = train.take(
+        divide(spec, train.labels, task.classes, shards)[0 if spec.partition == "own" else shard]
+    )
+    own, test = _evaluated_on(spec, shard, own, test)
+    share = Share(spec=spec, shard=shard, train=own, test=test, host=host or Host())
+    with blamed(spec.task, "its learner"):
+        return _Held(spec, task.learner(share))
+
+
+def load_data(name: str, task: Task) -> tuple[Samples, Samples]:
+    """Training and test samples, checked."""
+    with blamed(name, "its data"):
+        train, test = task.data()
+        if not isinstance(train, Samples) or not isinstance(test, Samples):
+            raise InvalidInputError(
+                f"task {name!r}: data() must return two Samples: for training, for testing"
+            )
+    where = f"task {name!r}"
+    return (
+        train.checked(task.classes, f"{where}, training data"),
+        test.checked(task.classes, f"{where}, test data"),
+    )
+
+
+def _evaluated_on(spec: RunSpec, shard: int, own: Samples, test: Samples) -> tuple[Samples, Samples]:
+    """What this peer trains on, and what it measures models on."""
+    if spec.evaluation == "shared":
+        # Not the first ones: MNIST's test set has its easy writers in front.
+        return own, test.take(np.random.default_rng(0).permutation(len(test)))
+    if len(own) < 2:
+        raise InvalidInputError("evaluation holdout: this peer has one sample; two are needed at least")
+    order = np.random.default_rng([spec.seed, HOLDOUT, shard]).permutation(len(own))
+    held = min(max(round(spec.holdout * len(own)), 1), len(own) - 1)
+    return own.take(np.sort(order[held:])), own.take(order[:held])
+
+
+class _Held:
+    """A learner held to its contract: sizes, finite values, and one line for what goes wrong in it."""
+
+    def __init__(self, spec: RunSpec, learner: Learner) -> None:
+        self._spec = spec
+        self._learner = learner
+        self._size = len(self.vector())
+
+    def vector(self) -> Vector:
+        with blamed(self._spec.task, "its initial model"):
+            vector = self._learner.vector()
+        self._check(vector)
+        if not np.isfinite(vector).all():
+            raise InvalidInputError(f"task {self._spec.task!r}: NaN or infinity in the initial model")
+        return vector
+
+    def train(self, round: int, vector: Vector) -> tuple[Vector, Outcome]:
+        """Raises InvalidInputError when training diverges."""
+        with blamed(self._spec.task, f"training in round {round}"):
+            trained, outcome = self._learner.train(round, vector)
+        self._check(trained, self._size)
+        if not math.isfinite(outcome.loss) or not np.isfinite(trained).all():
+            rate = self._spec.learning_rate
+            raise InvalidInputError(f"training diverged in round {round}; lower learning_rate (now {rate:g})")
+        return trained, self._measured(outcome)
+
+    def evaluate(self, vector: Vector, samples: int) -> Outcome:
+        with blamed(self._spec.task, "evaluation"):
+            outcome = self._learner.evaluate(vector, samples)
+        return self._measured(outcome)
+
+    def _check(self, vector: object, size: int = 0) -> None:
+        name = f"task {self._spec.task!r}"
+        if not isinstance(vector, np.ndarray) or vector.dtype != np.float32 or vector.ndim != 1:
+            raise InvalidInputError(f"{name}: a model vector must be a NumPy array of float32, one dimension")
+        if not 0 < len(vector) <= MAX_PARAMETERS:
+            raise InvalidInputError(f"{name}: {len(vector)} parameters; 1 to {MAX_PARAMETERS} are allowed")
+        if size and len(vector) != size:
+            raise InvalidInputError(f"{name}: training made {len(vector)} parameters of {size}")
+
+    def _measured(self, outcome: Outcome) -> Outcome:
+        if not math.isfinite(outcome.accuracy):
+            raise InvalidInputError(f"task {self._spec.task!r}: its metric is {outcome.accuracy}")
+        return outcome
