@@ -11,6 +11,7 @@ from peerd.config import StrategyName
 from peerd.presets import PRESETS
 from peerd.types import (
     AggregatorName,
+    DisseminationName,
     EncodingName,
     EvaluationName,
     PartitionName,
@@ -25,6 +26,7 @@ SCHEDULE = click.Choice(get_args(ScheduleName))
 EVALUATION = click.Choice(get_args(EvaluationName))
 STALE = click.Choice(get_args(StaleRule))
 AGGREGATOR = click.Choice(get_args(AggregatorName))
+DISSEMINATION = click.Choice(get_args(DisseminationName))
 ENCODING = click.Choice(get_args(EncodingName))
 HOPS = click.IntRange(min=1)
 

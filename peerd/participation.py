@@ -27,7 +27,7 @@ from peerd.clock import monotonic, wall
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError, InvalidInputError, NotFoundError, PeerdError
 from peerd.keeping import Keeper
-from peerd.learning import Fragment, Parcel, Run, check_task
+from peerd.learning import Fragment, Parcel, Run, check_task, copies_of_each, deal
 from peerd.learning.fragment import Vector
 from peerd.membership import RunNotice, View
 from peerd.observe import Alarms, EventLog, Metrics, Tally
@@ -216,18 +216,22 @@ class Participation:
     # -- the run's port to the mixnet -----------------------------------------
 
     def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None:
-        """Every parcel to every peer that takes part."""
-        self._post.send(self._together, parcels, round_number)
+        """Every parcel to every peer that takes part, or to so many of them as the run's spec says."""
+        if self.run is None:
+            return
+        peers = sorted(self._together)
+        copies = copies_of_each(self.run.spec, len(peers))
+        self._post.send(deal(peers, parcels, copies, self._rng), round_number)
 
     def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
-        self._post.send([peer], parcels, round_number)
+        self._post.send([(peer, parcels)], round_number)
 
     def send_to_listeners(self, round_number: int, parcels: Sequence[Parcel]) -> None:
         if self.run is None:
             return
         others = self._view.taking_part(_run_bytes(self.run.spec))
         peers = [peer for peer, first in others if peer in self._together and not 0 < first <= round_number]
-        self._post.send(peers, parcels, round_number)
+        self._post.send([(peer, parcels) for peer in peers], round_number)
 
     def forget_before(self, round_number: int) -> None:
         """Cancel what is still unsent or unacknowledged of earlier rounds."""

@@ -50,9 +50,9 @@ class Post:
         """The longest payload of a message."""
         return self._mixnet.delivery.payload_bytes
 
-    def send(self, peers: Iterable[PeerId], parcels: Sequence[Parcel], round_number: int) -> None:
-        """Every parcel to every peer, in one random order over all of them; payloads are made as they go."""
-        letters = [(peer, parcel) for peer in peers for parcel in parcels]
+    def send(self, dealt: Iterable[tuple[PeerId, Sequence[Parcel]]], round_number: int) -> None:
+        """To each peer its parcels, in one random order over all of them; payloads are made as they go."""
+        letters = [(peer, parcel) for peer, parcels in dealt for parcel in parcels]
         self._rng.shuffle(letters)
         for peer, parcel in letters:
             message_id = self._message_id(peer, parcel.place)

@@ -93,6 +93,7 @@ PartitionName = Literal["iid", "dirichlet", "shards", "quantity", "own"]
 ScheduleName = Literal["constant", "cosine", "step"]
 EvaluationName = Literal["shared", "holdout"]
 StaleRule = Literal["drop", "use"]
+DisseminationName = Literal["broadcast", "random-k"]
 AggregatorName = Literal["mean", "weighted-by-age", "median", "trimmed-mean", "clipped-mean", "krum"]
 EncodingName = Literal["float32", "float16", "bfloat16", "int8", "top-k", "random-mask"]
 
@@ -173,6 +174,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """top-k, random-mask: share of the values that is sent, at least; a packet is always filled."""
     delta: bool = False
     """Send what changed since the last aggregate. Sparse encodings always do."""
+    dissemination: DisseminationName = "broadcast"
+    """Every fragment to every peer, or to `fanout` of them, drawn anew; see `learning.dealing`."""
+    fanout: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4
+    """random-k: the k."""
+    share: Fraction = 1.0
+    """Which part of an update one peer gets at most."""
 
     def __post_init__(self) -> None:
         """ValueError, in one line, where fields that are good each by itself make no sense together."""
@@ -186,6 +193,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError(
                 f"aggregator {self.aggregator} gives late fragments no less weight; "
                 f"stale = use is for {', '.join(sorted(AGEING))}"
+            )
+        if self.deltas and (self.share < 1.0 or self.dissemination == "random-k"):
+            raise ValueError(
+                "with random-k, or a share below 1, every peer averages other fragments and has another "
+                "model, so changes (top-k, random-mask, delta) would add up to something else; use a dense "
+                "encoding without delta"
             )
         if self.stale == "drop" and self.aggregator == "weighted-by-age":
             raise ValueError("aggregator weighted-by-age needs late fragments: stale = use")

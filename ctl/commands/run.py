@@ -15,7 +15,16 @@ from rich.console import RenderableType
 from ctl import aio, render, steering
 from ctl.app import Command, Group, UserInterruptError, ask, pass_settings, show
 from ctl.board import rounds_table
-from ctl.choices import AGGREGATOR, ENCODING, EVALUATION, PARTITION, SCHEDULE, STALE, named_values
+from ctl.choices import (
+    AGGREGATOR,
+    DISSEMINATION,
+    ENCODING,
+    EVALUATION,
+    PARTITION,
+    SCHEDULE,
+    STALE,
+    named_values,
+)
 from ctl.client import Client
 from ctl.contexts import Endpoint
 from ctl.defaults import make_spec
@@ -99,6 +108,17 @@ def run() -> None:
     default=None,
     help="Send what changed since the last aggregate; top-k and random-mask always do.",
 )
+@click.option(
+    "--dissemination",
+    type=DISSEMINATION,
+    help="Every fragment to every peer, or to --fanout of them.  [default: broadcast]",
+)
+@click.option("--fanout", type=int, help="random-k: to how many peers, drawn anew.  [default: 4]")
+@click.option(
+    "--share",
+    type=float,
+    help="Most of an update that one peer gets, drawn anew: against linking by content.  [default: 1]",
+)
 @click.option("--join-window", type=Duration(), default=15.0,
               help="Announced: who hears of it so soon begins with round 1.  [default: 15s]")  # fmt: skip
 @click.option("--run-id", help="32 hex digits.  [default: drawn, the same for all peers]")
@@ -141,6 +161,7 @@ def start(settings: Settings, /, task: str, wait: bool, join_window: float, **gi
       peerctl --all run start --stale use --stale-rounds 2 --join-window 1m
       peerctl --all run start --encoding int8 --aggregator trimmed-mean --trim 0.2
       peerctl --all run start --encoding top-k --density 0.05
+      peerctl --all run start --dissemination random-k --fanout 4 --share 0.25
       peerctl run start --run-id 5f0c... --shards 12 --seed 7      on every peer's own host
     """
     targets = resolve(settings)

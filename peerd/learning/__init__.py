@@ -8,6 +8,7 @@ Never imports torch: that is for `peerd.training`, in the child process alone.
 
 from peerd.learning.aggregation import Mean, make_aggregator
 from peerd.learning.catalog import DEFAULTS, check_task
+from peerd.learning.dealing import copies_of_each, deal
 from peerd.learning.encoding import Encoding, make_encoding
 from peerd.learning.fragment import (
     Cover,
@@ -44,6 +45,8 @@ __all__ = [
     "TrainerClient",
     "TrainerDied",
     "check_task",
+    "copies_of_each",
+    "deal",
     "decode_payload",
     "encode_fragment",
     "fragment_place",

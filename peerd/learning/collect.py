@@ -32,6 +32,7 @@ from dataclasses import dataclass
 
 from peerd.learning.aggregation import Aggregator, make_aggregator
 from peerd.learning.base import Slices
+from peerd.learning.dealing import copies_of_each, least_part
 from peerd.learning.encoding import Encoding
 from peerd.learning.fragment import Fragment, Layout
 from peerd.types import DropReason, RunSpec
@@ -116,13 +117,16 @@ class Collected:
             kept.updates.limit = self._limit
 
     def expected(self, round: int) -> int:
-        """Fragments of that round, from all others together."""
-        return self.others.contributing(round) * self._layout.fragments
+        """Fragments of that round, from all others together; where not all come here, the least."""
+        fragments, others = self._layout.fragments, self.others.total
+        part = least_part(fragments, others, copies_of_each(self._spec, others))
+        return self.others.contributing(round) * part
 
     def received(self, round: int) -> int:
-        """Fragments of that round, at most one from each contributor for each index."""
+        """Fragments of that round, at most one from each contributor for each index, and what is expected."""
         kept = self._kept.get(round)
-        return 0 if kept is None else kept.updates.received(self.others.contributing(round))
+        received = 0 if kept is None else kept.updates.received(self.others.contributing(round))
+        return min(received, self.expected(round))
 
     def cohort_round(self) -> int | None:
         """The round that the others have reached, if it is a later one: the last for which a quorum's

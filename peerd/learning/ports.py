@@ -14,7 +14,8 @@ class FragmentSink(Protocol):
     """The mixnet, as a run sees it."""
 
     def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None:
-        """Send every parcel to every other peer that takes part in the run."""
+        """Send every parcel to every other peer that takes part in the run, or to as many of them, drawn
+        anew, as its spec says (`dealing`)."""
 
     def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
         """Send every parcel to this peer alone. It may have had some of them before it was away: a

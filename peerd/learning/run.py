@@ -32,6 +32,7 @@ from peerd.learning.actions import (
     StartTraining,
 )
 from peerd.learning.collect import Others, stale_rounds
+from peerd.learning.dealing import part_of
 from peerd.learning.encoding import make_encoding
 from peerd.learning.fragment import Fragment, Layout, Vector, fragment_values
 from peerd.learning.ports import FragmentSink, RunObserver, SaveRun
@@ -223,7 +224,7 @@ class Run:
         try:
             run = self.spec.wire_id
             if (own := self._rounds.own_fragments()) is not None:
-                self._sink.send_to(peer, own.round, own.parcels(run))
+                self._sink.send_to(peer, own.round, part_of(own.parcels(run), self.spec, len(self._others)))
             if (base := self._rounds.base_for_newcomer()) is not None:
                 self._sink.send_to(peer, base.round, base.parcels(run, base.newcomers))
         except Exception as error:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from peerd.learning import Fragment, Parcel
+from peerd.learning import Fragment, Parcel, copies_of_each, deal
 from peerd.learning.fragment import Vector
 from peerd.membership import Roster, RunNotice, View
 from peerd.sim.learner import SimRun
@@ -168,17 +168,20 @@ class SimParticipation:
         return self._owner.noise(round_number, parameters)
 
     def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None:
-        self._post(self._together, parcels, round_number)
+        if self.run is None:
+            return
+        copies = copies_of_each(self.run.spec, len(self._together))
+        self._post(deal(sorted(self._together), parcels, copies, self.rng), round_number)
 
     def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
-        self._post([peer], parcels, round_number)
+        self._post([(peer, parcels)], round_number)
 
     def send_to_listeners(self, round_number: int, parcels: Sequence[Parcel]) -> None:
         if self.run is None:
             return
         others = self._view.taking_part(_run_bytes(self.run.spec))
         peers = [peer for peer, first in others if peer in self._together and not 0 < first <= round_number]
-        self._post(peers, parcels, round_number)
+        self._post([(peer, parcels) for peer in peers], round_number)
 
     def forget_before(self, round_number: int) -> None:
         self._owner.cancel(round_number)
@@ -201,8 +204,8 @@ class SimParticipation:
             self._owner.say_what_run(b"", 0)
         self._consider()
 
-    def _post(self, peers: Iterable[PeerId], parcels: Sequence[Parcel], round_number: int) -> None:
-        letters = [(peer, parcel) for peer in peers for parcel in parcels]
+    def _post(self, dealt: Iterable[tuple[PeerId, Sequence[Parcel]]], round_number: int) -> None:
+        letters = [(peer, parcel) for peer, parcels in dealt for parcel in parcels]
         self.rng.shuffle(letters)
         for peer, parcel in letters:
             self._owner.send(peer, parcel.make(), round_number, self._message_id(peer, parcel.place))

@@ -120,7 +120,7 @@ class Peer:
 @pytest.fixture
 async def make(monkeypatch):
     monkeypatch.setattr(participation, "Run", FakeRun)
-    monkeypatch.setattr(participation, "check_task", lambda spec: None)
+    monkeypatch.setattr(participation, "check_task", lambda *_: None)
     made: list[Peer] = []
 
     def new(config: TrainingConfig | None = None, *, up: bool = True) -> Peer:

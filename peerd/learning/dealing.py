@@ -1,0 +1,56 @@
+"""Who gets which fragments of an update, where not everybody gets all. Sans-IO.
+
+    random-k   every fragment goes to k peers: what a peer sends does not grow with the network (epidemic
+               learning: de Vos et al., NeurIPS 2023; by fragments: Biswas et al., Shatter, 2024)
+    share      every peer gets that part of every update, so that none can collect a whole one
+
+Both are a number of copies. They are dealt like cards: the fragments in a random order, the peers in a
+random order, both drawn anew each round by each sender. So a peer's part is a uniformly random one, of a size
+that is known to within one fragment: the others can tell when all that they may expect has come, without a
+number in any fragment that says so.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
+from peerd.types import RunSpec
+
+Peer = TypeVar("Peer")
+Item = TypeVar("Item")
+
+
+def copies_of_each(spec: RunSpec, others: int) -> int:
+    """To how many of so many other peers each fragment goes; `others` of them: to all."""
+    copies = min(spec.fanout, others) if spec.dissemination == "random-k" else others
+    return min(copies, math.ceil(spec.share * others))
+
+
+def least_part(fragments: int, others: int, copies: int) -> int:
+    """How many of so many fragments each of the other peers gets at least; it may be one more."""
+    return fragments if copies >= others else fragments * copies // others
+
+
+def part_of(items: Sequence[Item], spec: RunSpec, others: int) -> Sequence[Item]:
+    """Of items in random order: for one peer more, as many as each of the `others` has got."""
+    return items[: least_part(len(items), others, copies_of_each(spec, others))]
+
+
+def deal(
+    peers: Sequence[Peer], items: Sequence[Item], copies: int, rng: random.Random
+) -> list[tuple[Peer, list[Item]]]:
+    """Every item to `copies` different peers, drawn at random; each peer gets the same number, or one more.
+    All items to all, where there are no more peers than copies."""
+    if copies >= len(peers):
+        return [(peer, list(items)) for peer in peers]
+    hands: list[tuple[Peer, list[Item]]] = [(peer, []) for peer in peers]
+    rng.shuffle(hands)
+    turn = 0
+    for item in rng.sample(items, len(items)):
+        for _ in range(copies):
+            hands[turn][1].append(item)
+            turn = (turn + 1) % len(hands)
+    return hands

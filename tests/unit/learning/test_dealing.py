@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peerd.learning.dealing import copies_of_each, deal, least_part
+from peerd.types import RunSpec
+
+
+def spec(**changes):
+    return RunSpec(run_id="ab" * 16, task="synthetic", **changes)
+
+
+@given(st.integers(1, 40), st.integers(1, 200), st.integers(1, 45), st.integers())
+def test_every_item_goes_to_so_many_peers_and_every_peer_gets_as_many(peers, items, copies, seed):
+    hands = deal(range(peers), range(items), copies, random.Random(seed))
+    assert sorted(peer for peer, _ in hands) == list(range(peers))
+    dealt = Counter(item for _, hand in hands for item in hand)
+    assert set(dealt.values()) == {min(copies, peers)}
+    assert len(dealt) == items
+    least = least_part(items, peers, copies)
+    for _, hand in hands:
+        assert len(hand) == len(set(hand))
+        assert least <= len(hand) <= least + (copies < peers)
+
+
+def test_a_part_is_drawn_at_random():
+    """Every fragment comes to a peer as often, whoever it is, and every pair of fragments, too."""
+    rng, times = random.Random(1), 4000
+    single: Counter[int] = Counter()
+    pairs: Counter[tuple[int, int]] = Counter()
+    for _ in range(times):
+        hand = dict(deal("abcdef", range(12), 2, rng))["c"]
+        single.update(hand)
+        pairs.update((one, two) for one in hand for two in hand if one < two)
+    assert len(single) == 12
+    assert all(
+        abs(count - times * 4 / 12) < 5 * (times * 4 / 12 * 8 / 12) ** 0.5 for count in single.values()
+    )
+    expected = times * (4 * 3) / (12 * 11)
+    assert len(pairs) == 66
+    assert all(abs(count - expected) < 5 * expected**0.5 for count in pairs.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "others", "copies"),
+    [
+        ({}, 5, 5),
+        ({"dissemination": "random-k"}, 63, 4),
+        ({"dissemination": "random-k", "fanout": 8}, 5, 5),
+        ({"share": 0.25}, 20, 5),
+        ({"share": 0.25}, 3, 1),
+        ({"share": 0.25, "dissemination": "random-k"}, 8, 2),
+    ],
+)
+def test_copies(changes, others, copies):
+    assert copies_of_each(spec(**changes), others) == copies
+
+
+def test_nobody_to_deal_to():
+    assert deal([], [1, 2], 3, random.Random(1)) == []
+    assert copies_of_each(spec(), 0) == 0
+    assert least_part(7, 0, 0) == 7
+
+
+@pytest.mark.parametrize("encoding", ["top-k", "random-mask"])
+@pytest.mark.parametrize("changes", [{"share": 0.5}, {"dissemination": "random-k"}])
+def test_changes_need_one_model_that_they_are_from(encoding, changes):
+    with pytest.raises(ValueError, match="every peer averages other fragments"):
+        spec(encoding=encoding, **changes)
