@@ -90,7 +90,7 @@ class Peer:
             checkpoint=SimpleNamespace(load=lambda: None),  # type: ignore[arg-type]
             post=SimpleNamespace(  # type: ignore[arg-type]
                 cancel=self.posted.append, payload_bytes=1000,
-                send=lambda to, payloads, number: self.posted.append(set(to)),
+                send=lambda dealt, number: self.posted.append({peer for peer, _ in dealt}),
             ),
             tell=lambda run, first: self.told.append((run, first)),
             rng=random.Random(1),
