@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
 STAMP := .venv/.installed
 PROTOS := $(wildcard proto/peerd/pb/*.proto)
 DEMO_ARGS ?=
@@ -19,16 +20,17 @@ setup: $(STAMP)  ## make .venv with everything in it
 demo: setup  ## six peers on this machine train over the mixnet (DEMO_ARGS="--rounds 3")
 	@$(BIN)/peerctl demo $(DEMO_ARGS)
 
-# Cores are shared by the first; the second starts daemons and looks at the clock, and gets the machine alone.
-# 5: no test of that name there.
+# Most tests share the cores; those that measure have the machine for themselves. 5: no such test there.
 test: setup  ## unit, property, simulation, wire and end-to-end tests (TEST_ARGS="-k sphinx")
 	@failed=0; \
-	for part in "-n logical --dist loadfile tests/unit tests/sim tests/vectors" "tests/wire tests/lab tests/e2e"; do \
-	    $(BIN)/python -m pytest $$part $(TEST_ARGS) || { code=$$?; [ $$code = 5 ] || failed=$$code; }; \
-	done; exit $$failed
+	$(PYTEST) -n logical --dist loadfile -m "not soak and not quiet" $(TEST_ARGS) \
+	    || { code=$$?; [ $$code = 5 ] || failed=$$code; }; \
+	$(PYTEST) -m "quiet and not soak" $(TEST_ARGS) \
+	    || { code=$$?; [ $$code = 5 ] || failed=$$code; }; \
+	exit $$failed
 
 soak: setup  ## the long runs
-	$(BIN)/python -m pytest -m soak --timeout=3600 $(TEST_ARGS)
+	$(PYTEST) -m soak --timeout=3600 $(TEST_ARGS)
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from ctl.client import Client
 
 @pytest.mark.timeout(240)
 def test_a_killed_trainer_is_restarted_and_a_killed_peer_is_not_waited_for(testbed, until):
-    testbed.up(5)
+    testbed.up(5, "--hops", "2")  # so that four are enough
     daemons = testbed.pids()
     names = list(daemons)
     victim, dead = names[1], names[2]

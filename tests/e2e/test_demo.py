@@ -54,7 +54,7 @@ def test_six_peers_train_on_digits_over_the_mixnet(programs):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_an_interrupted_demo_leaves_nothing_behind(programs, number):
     demo = subprocess.Popen(
         ["peerctl", "demo", "--rounds", "1000"],

@@ -30,6 +30,8 @@ from peerd.membership.messages import encode_records, encode_summary, encode_wan
 from peerd.membership.records import sign_revocation
 from peerd.sphinx import Geometry
 
+pytestmark = pytest.mark.quiet
+
 FAKES = 10_000
 MOST_GROWTH_BYTES = 48 << 20
 MOST_CPU_SHARE = 0.6

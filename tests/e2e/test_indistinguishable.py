@@ -47,6 +47,8 @@ from peerd.membership import Authority
 from peerd.pb import runs_pb2
 from peerd.sphinx import Geometry
 
+pytestmark = pytest.mark.quiet
+
 NAMES = ("alice", "bob", "carol", "dora", "erin")
 MAX_HOPS, BODY_BYTES = 3, 2048
 CELL_BYTES = cell_bytes(Geometry(MAX_HOPS, BODY_BYTES).packet_bytes)
@@ -632,6 +634,7 @@ def test_the_rate_of_a_host_does_not_tell_of_a_round(shaped: Capture) -> None:
     assert own > 500
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 def test_without_shaping_and_mixing_the_same_classifiers_tell(unshaped: Capture) -> None:
     cells = observed(unshaped, "wire")

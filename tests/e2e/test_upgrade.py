@@ -12,7 +12,7 @@ from ctl.client import Client
 from peerd import __version__
 
 LATER_PEERD = Path(__file__).with_name("later_peerd.py")
-ROUNDS = 12
+ROUNDS = 8
 
 
 def versions(testbed, seers) -> dict[str, set[str]]:
@@ -29,7 +29,7 @@ def test_one_peer_is_upgraded_by_a_minor_version_while_a_run_goes_on(testbed, pr
     testbed.up(4, "--hops", "2")
     names = list(testbed.pids())
     upgraded, others = names[1], [names[0], *names[2:]]
-    testbed.ask("--all", "run", "start", "--rounds", str(ROUNDS), "--epochs", "40", "--grace", "3s")
+    testbed.ask("--all", "run", "start", "--rounds", str(ROUNDS), "--epochs", "25", "--grace", "3s")
     until(lambda: testbed.call(others[0], Client.run).round >= 2, every=0.1)
     programs.ok("peerctl", "testbed", "stop", "--dir", testbed.folder, upgraded)
     folder, config = testbed.folder / "peers" / upgraded, testbed.folder / f"{upgraded}.toml"

@@ -20,6 +20,8 @@ import pytest
 from peerd.pb import node_pb2 as node_pb
 from peerd.pb import node_pb2_grpc
 
+pytestmark = pytest.mark.quiet
+
 BENCH = Path(__file__).parents[1] / "bench"
 CALL_SECONDS = 0.02
 CALL_LIMIT_SECONDS = 0.25
