@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 from peerd.learning.aggregation import Aggregator, make_aggregator
 from peerd.learning.base import Slices
-from peerd.learning.dealing import copies_of_each, least_part
+from peerd.learning.dealing import copies_of_each, expected_parts
 from peerd.learning.encoding import Encoding
 from peerd.learning.fragment import Fragment, Layout
 from peerd.types import DropReason, RunSpec
@@ -117,10 +117,10 @@ class Collected:
             kept.updates.limit = self._limit
 
     def expected(self, round: int) -> int:
-        """Fragments of that round, from all others together; where not all come here, the least."""
+        """Fragments of that round, from all others together; where not all come here, as many as are sure."""
         fragments, others = self._layout.fragments, self.others.total
-        part = least_part(fragments, others, copies_of_each(self._spec, others))
-        return self.others.contributing(round) * part
+        copies = copies_of_each(self._spec, others)
+        return expected_parts(fragments, others, copies, self.others.contributing(round))
 
     def received(self, round: int) -> int:
         """Fragments of that round, at most one from each contributor for each index, and what is expected."""

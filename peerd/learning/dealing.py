@@ -34,6 +34,15 @@ def least_part(fragments: int, others: int, copies: int) -> int:
     return fragments if copies >= others else fragments * copies // others
 
 
+def expected_parts(fragments: int, others: int, copies: int, senders: int) -> int:
+    """How many fragments of so many senders to wait for. Who gets one more is drawn by each sender, so
+    their number is binomial: two standard deviations below its mean, which 39 of 40 times there are."""
+    least = least_part(fragments, others, copies)
+    more = fragments * copies / others - least if 0 < copies < others else 0.0
+    sure = senders * more - 2.0 * math.sqrt(senders * more * (1.0 - more))
+    return max(senders * least + max(math.floor(sure), 0), min(senders, 1))
+
+
 def part_of(items: Sequence[Item], spec: RunSpec, others: int) -> Sequence[Item]:
     """Of items in random order: for one peer more, as many as each of the `others` has got."""
     return items[: least_part(len(items), others, copies_of_each(spec, others))]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerd.learning.dealing import copies_of_each, deal, least_part
+from peerd.learning.dealing import copies_of_each, deal, expected_parts, least_part
 from peerd.types import RunSpec
 
 
@@ -59,6 +59,26 @@ def test_a_part_is_drawn_at_random():
 )
 def test_copies(changes, others, copies):
     assert copies_of_each(spec(**changes), others) == copies
+
+
+def test_what_is_waited_for_comes_nearly_always():
+    rng = random.Random(2)
+    for peers, items, copies in ((5, 13, 2), (20, 25, 4), (63, 25, 4), (9, 3, 2)):
+        enough = 0
+        expected = expected_parts(items, peers, copies, peers)
+        assert 0.7 * items * copies - 4 < expected <= items * copies
+        for _ in range(400):
+            hands = [dict(deal(range(peers), range(items), copies, rng)) for _ in range(peers)]
+            enough += sum(len(hand[0]) for hand in hands) >= expected
+        assert enough >= 0.95 * 400
+
+
+@given(st.integers(0, 50), st.integers(1, 100), st.integers(0, 60), st.integers(0, 50))
+def test_what_is_waited_for_can_come(others, items, copies, senders):
+    expected = expected_parts(items, others, copies, senders)
+    assert (expected > 0) == (senders > 0)
+    most = items if copies >= others else -(-items * copies // others)
+    assert expected <= max(senders * most, 1)
 
 
 def test_nobody_to_deal_to():
