@@ -121,6 +121,7 @@ def train_through(testbed, until, seconds: float) -> None:
         assert "ALARM" not in log
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(240)
 def test_a_run_goes_on_through_many_epochs(testbed, until):
     with telling(testbed):

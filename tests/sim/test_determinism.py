@@ -7,6 +7,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 EVERYTHING = """
 import sys
 from peerd.config import MixingConfig
@@ -82,6 +84,7 @@ def play(seed: int, hash_seed: str, program: str = EVERYTHING) -> tuple[str, int
     return digest, int(packets), int(acked)
 
 
+@pytest.mark.soak
 def test_two_processes_see_the_same_world():
     with ThreadPoolExecutor(2) as pool:
         one, two, other = pool.map(play, (1, 1, 2), ("1", "2", "1"))

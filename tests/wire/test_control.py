@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import stat
+import tempfile
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -31,6 +33,13 @@ CONFIG = PeerdConfig(
     metrics=MetricsConfig(listen=""),
 )
 RUN_ID = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def tmp_path():
+    """A short one: the path of a Unix socket has a limit, and pytest's own are long where it has workers."""
+    with tempfile.TemporaryDirectory(prefix="peerd-") as folder:
+        yield Path(folder)
 
 
 @contextlib.asynccontextmanager
