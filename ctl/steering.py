@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from ctl import aio
 from ctl.board import ENDED
 from ctl.client import Client
@@ -15,6 +13,7 @@ from ctl.contexts import Endpoint
 from ctl.fanout import Answer, Answers, Failure, fan_out
 from ctl.notices import Signer
 from peerd.errors import ConflictError, InvalidInputError, UnavailableError
+from peerd.membership import run_spec_message
 from peerd.pb import node_pb2, runs_pb2
 from peerd.types import RunSpec
 
@@ -49,7 +48,7 @@ def start(
 ) -> Steered:
     """`absent`: those named that are known not to answer; without a notice there are none. An empty
     notice: every peer starts the run by itself."""
-    message = runs_pb2.RunSpec(**msgspec.to_builtins(spec))
+    message = run_spec_message(spec)
 
     async def begin(client: Client) -> RunStatus:
         try:

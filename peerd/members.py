@@ -322,13 +322,15 @@ class Members:
         renewed = self.state.renewed(self.roster.trust.authorities, own.certificate, certificate)
         if renewed is self.state:
             return
+        has_another = renewed.chain != self.state.chain
         self.state = renewed
         try:
             renewed.save_renewal(self._folder)
             self._alarms.set("disk", False, cause="renewal")
         except OSError as error:
             self._alarms.set("disk", True, f"renewed certificate not written: {error}", cause="renewal")
-        self._events.add("node", "certificate", detail="this peer has a renewed certificate or other CAs")
+        if has_another:  # an operator waits for this before the old CA is ended
+            self._events.add("node", "certificate", detail="this peer has a renewed certificate")
         self._listener.state_renewed(renewed)
 
     def _own_records(self) -> list[bytes]:

@@ -21,6 +21,7 @@ from ctl.events import Told
 from ctl.notices import Signer
 from ctl.testbed import Plan, Testbed
 from peerd.errors import PeerdError, UnavailableError
+from peerd.membership import run_spec_message
 from peerd.pb import node_pb2, runs_pb2
 from peerd.types import RunSpec
 
@@ -144,7 +145,7 @@ async def announce(testbed: Testbed, endpoint: Endpoint, spec: RunSpec, join_sec
     async with Client(endpoint, CALL_SECONDS) as client:
         network = (await client.status()).network
         notice = signer.started(network, spec, join_seconds)
-        await client.start_run(runs_pb2.RunSpec(**msgspec.to_builtins(spec)), notice)
+        await client.start_run(run_spec_message(spec), notice)
 
 
 async def _heard(progress: _Progress, names: set[str]) -> None:

@@ -22,6 +22,7 @@ from ctl.testbed import Plan, Testbed, bring_up
 from ctl.text import number_of
 from ctl.watch import View, watch
 from peerd.errors import PeerdError
+from peerd.membership import run_spec_message
 from peerd.pb import node_pb2, runs_pb2
 from peerd.types import RunSpec
 
@@ -111,7 +112,7 @@ async def play(script: Script, view: View) -> Outcome:
 
 async def _run(testbed: Testbed, script: Script, view: View, clock: _Watchclock) -> Outcome:
     spec = msgspec.structs.replace(script.spec, run_id=secrets.token_hex(16))
-    message = runs_pb2.RunSpec(**msgspec.to_builtins(spec))
+    message = run_spec_message(spec)
     _all(await fan_out(testbed.endpoints, lambda c: c.start_run(message), CALL_SECONDS))
     view.lines([f"{len(testbed.peers)} peers train {spec.task} for {number_of(spec.rounds, 'round')}"])
     runs = _all(await watch(testbed.endpoints, CALL_SECONDS, view))

@@ -22,6 +22,7 @@ from peerd.membership.records import (
     descriptor_record,
     open_record,
     run_record,
+    run_spec_message,
     run_spec_of,
 )
 from peerd.membership.roster import Admitted, Roster
@@ -70,6 +71,7 @@ __all__ = [
     "open_record",
     "peer_of",
     "run_record",
+    "run_spec_message",
     "run_spec_of",
     "server_ssl_context",
 ]
