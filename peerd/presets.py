@@ -1,4 +1,6 @@
-"""Named sets of mixing parameters, from quick to strong. What each costs and gives is measured by
+"""Named sets of parameters: of mixing, from quick to strong, and of each shipped task.
+
+What each set of mixing parameters costs and gives is measured by
 `peerctl experiment attack` and stands in the README.
 
 A preset sets every field that decides about delay and cover; what it does not name (hops, limits,
@@ -8,7 +10,7 @@ parameters of other strategies) stays as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from peerd.errors import InvalidInputError
 
@@ -56,3 +58,61 @@ def preset_fields(name: str) -> dict[str, Any]:
         if known == name:
             return dict(fields)
     raise InvalidInputError(f"preset: no such preset {name!r}; allowed: {', '.join(PRESETS)}")
+
+
+class TaskDefaults(TypedDict):
+    """Values for the fields of `RunSpec` with the same names."""
+
+    samples_per_round: int
+    test_samples: int
+    batch_size: int
+    local_epochs: int
+    learning_rate: float
+
+
+TASK_DEFAULTS: Mapping[str, TaskDefaults] = {
+    "digits-cnn": {
+        "samples_per_round": 0,
+        "test_samples": 0,
+        "batch_size": 32,
+        "local_epochs": 5,
+        "learning_rate": 3e-3,
+    },
+    "mnist-cnn": {
+        "samples_per_round": 6000,
+        "test_samples": 1000,
+        "batch_size": 32,
+        "local_epochs": 1,
+        "learning_rate": 3e-3,
+    },
+    "digits-mlp": {
+        "samples_per_round": 0,
+        "test_samples": 0,
+        "batch_size": 32,
+        "local_epochs": 5,
+        "learning_rate": 3e-3,
+    },
+    "fashion-mnist-cnn": {
+        "samples_per_round": 6000,
+        "test_samples": 1000,
+        "batch_size": 32,
+        "local_epochs": 1,
+        "learning_rate": 3e-3,
+    },
+    "cifar10-cnn": {
+        "samples_per_round": 6000,
+        "test_samples": 1000,
+        "batch_size": 32,
+        "local_epochs": 1,
+        "learning_rate": 3e-3,
+    },
+    "synthetic": {
+        "samples_per_round": 0,
+        "test_samples": 0,
+        "batch_size": 32,
+        "local_epochs": 1,
+        "learning_rate": 1e-3,
+    },
+}
+"""For six peers and five rounds; measured in peerd/training/README.md. A task of a host's own starts from the
+defaults of `RunSpec`."""

@@ -7,7 +7,7 @@ Never imports torch: that is for `peerd.training`, in the child process alone.
 """
 
 from peerd.learning.aggregation import Mean, make_aggregator
-from peerd.learning.catalog import DEFAULTS, check_task
+from peerd.learning.catalog import check_task
 from peerd.learning.dealing import copies_of_each, deal
 from peerd.learning.encoding import Encoding, make_encoding
 from peerd.learning.fragment import (
@@ -28,7 +28,6 @@ from peerd.learning.run import Run
 from peerd.learning.trainer_client import TaskError, TrainerClient, TrainerDied
 
 __all__ = [
-    "DEFAULTS",
     "Cover",
     "Encoding",
     "Fragment",

@@ -1,74 +1,13 @@
-"""The shipped tasks by name: settings that train them well, and whether this host can train one. Known
-without torch, and without importing anybody's code.
-"""
+"""Whether this host can train a task. Known without torch, and without importing anybody's code."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection
-from typing import TypedDict
 
 from peerd.dataset import NEEDS, check_allowed, check_options, find_files
 from peerd.errors import InvalidInputError, NotFoundError
 from peerd.types import SHIPPED_TASKS, RunSpec
-
-
-class TaskDefaults(TypedDict):
-    """Values for the fields of `RunSpec` with the same names."""
-
-    samples_per_round: int
-    test_samples: int
-    batch_size: int
-    local_epochs: int
-    learning_rate: float
-
-
-DEFAULTS: dict[str, TaskDefaults] = {
-    "digits-cnn": {
-        "samples_per_round": 0,
-        "test_samples": 0,
-        "batch_size": 32,
-        "local_epochs": 5,
-        "learning_rate": 3e-3,
-    },
-    "mnist-cnn": {
-        "samples_per_round": 6000,
-        "test_samples": 1000,
-        "batch_size": 32,
-        "local_epochs": 1,
-        "learning_rate": 3e-3,
-    },
-    "digits-mlp": {
-        "samples_per_round": 0,
-        "test_samples": 0,
-        "batch_size": 32,
-        "local_epochs": 5,
-        "learning_rate": 3e-3,
-    },
-    "fashion-mnist-cnn": {
-        "samples_per_round": 6000,
-        "test_samples": 1000,
-        "batch_size": 32,
-        "local_epochs": 1,
-        "learning_rate": 3e-3,
-    },
-    "cifar10-cnn": {
-        "samples_per_round": 6000,
-        "test_samples": 1000,
-        "batch_size": 32,
-        "local_epochs": 1,
-        "learning_rate": 3e-3,
-    },
-    "synthetic": {
-        "samples_per_round": 0,
-        "test_samples": 0,
-        "batch_size": 32,
-        "local_epochs": 1,
-        "learning_rate": 1e-3,
-    },
-}
-"""For six peers and five rounds; measured in peerd/training/README.md. A task of a host's own starts from the
-defaults of `RunSpec`."""
 
 
 def check_task(spec: RunSpec, allowed: Collection[str] = SHIPPED_TASKS) -> None:

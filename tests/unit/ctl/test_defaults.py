@@ -3,22 +3,20 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ctl.defaults import DEFAULTS, NEEDS_DATA, make_spec
+from ctl.defaults import NEEDS_DATA, make_spec
 from peerd.errors import InvalidInputError, NotFoundError
 from peerd.learning import catalog
-from peerd.types import RunSpec
+from peerd.presets import TASK_DEFAULTS
+from peerd.types import SHIPPED_TASKS, RunSpec
 
 RUN = "ab" * 16
 
 
-def test_they_are_the_daemons_own() -> None:
-    assert {task: dict(values) for task, values in DEFAULTS.items()} == {
-        task: dict(values) for task, values in catalog.DEFAULTS.items()
-    }
-    assert DEFAULTS
+def test_every_shipped_task_has_its_settings() -> None:
+    assert set(TASK_DEFAULTS) == set(SHIPPED_TASKS)
 
 
-@pytest.mark.parametrize("task", DEFAULTS)
+@pytest.mark.parametrize("task", TASK_DEFAULTS)
 def test_the_same_tasks_need_data(task: str) -> None:
     spec = make_spec(task, run_id=RUN)
     if task in NEEDS_DATA:
@@ -28,11 +26,11 @@ def test_the_same_tasks_need_data(task: str) -> None:
         catalog.check_task(spec)
 
 
-@pytest.mark.parametrize("task", DEFAULTS)
+@pytest.mark.parametrize("task", TASK_DEFAULTS)
 def test_what_is_given_wins_and_none_does_not(task: str) -> None:
     spec = make_spec(task, run_id=RUN, rounds=9, batch_size=None, samples_per_round=0)
     assert (spec.rounds, spec.samples_per_round) == (9, 0)
-    wanted = DEFAULTS[task].get("batch_size", RunSpec(run_id=RUN, task=spec.task).batch_size)
+    wanted = TASK_DEFAULTS[task].get("batch_size", RunSpec(run_id=RUN, task=spec.task).batch_size)
     assert spec.batch_size == wanted
     assert msgspec.to_builtins(spec)["task"] == task
 

@@ -12,7 +12,8 @@ import pytest
 
 from peerd.dataset import CIFAR10_FILES, MNIST_FILES, find_files
 from peerd.errors import DeniedError, InvalidInputError, NotFoundError
-from peerd.learning import DEFAULTS, check_task
+from peerd.learning import check_task
+from peerd.presets import TASK_DEFAULTS
 from peerd.types import SHIPPED_TASKS, RunSpec
 
 MakeSpec = Callable[..., RunSpec]
@@ -21,12 +22,12 @@ MakeSpec = Callable[..., RunSpec]
 def test_every_task_name_is_known_here_and_in_the_trainer() -> None:
     from peerd.training.registry import SHIPPED
 
-    assert set(DEFAULTS) == set(SHIPPED) == set(SHIPPED_TASKS)
+    assert set(TASK_DEFAULTS) == set(SHIPPED) == set(SHIPPED_TASKS)
 
 
-@pytest.mark.parametrize("task", DEFAULTS)
+@pytest.mark.parametrize("task", TASK_DEFAULTS)
 def test_the_defaults_are_valid_settings_of_a_spec(task: str, make_spec: MakeSpec) -> None:
-    spec = make_spec(task=task, **DEFAULTS[task])
+    spec = make_spec(task=task, **TASK_DEFAULTS[task])
     assert msgspec.convert(msgspec.to_builtins(spec), RunSpec) == spec
 
 

@@ -138,9 +138,9 @@ def test_mnist_trains_on_its_files(mnist_dir: Path) -> None:
 
 def test_six_peers_learn_digits_by_averaging() -> None:
     """The target of `make demo`, with the task's defaults and no network: 0.93 after five rounds."""
-    from peerd.learning import DEFAULTS
+    from peerd.presets import TASK_DEFAULTS
 
-    learners = [make(shard=shard, **DEFAULTS["digits-cnn"]) for shard in range(PEERS)]
+    learners = [make(shard=shard, **TASK_DEFAULTS["digits-cnn"]) for shard in range(PEERS)]
     vector = learners[0].vector()
     for number in range(1, 6):
         trained = [learner.train(number, vector)[0] for learner in learners]
