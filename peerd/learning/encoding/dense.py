@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,65 +27,63 @@ LARGEST_BFLOAT16 = np.uint32(0x7F7F0000).view(np.float32)
 LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
-def dense_layout(parameters: int, room: int, value_bytes: int) -> Layout:
-    """ValueError where not even one value has room."""
-    if room < value_bytes:
-        raise ValueError("a payload that small has no room for a fragment")
-    return Layout(parameters, room // value_bytes)
+@dataclass(frozen=True, slots=True)
+class _Dense:
+    room: int
+    value_bytes: ClassVar[int]
+    overhead: ClassVar[int] = 0
+    """Bytes before the values."""
+
+    @property
+    def lossless(self) -> bool:
+        return False
+
+    def layout(self, parameters: int) -> Layout:
+        """ValueError where not even one value has room."""
+        values = (self.room - self.overhead) // self.value_bytes
+        if values < 1:
+            raise ValueError("a payload that small has no room for a fragment")
+        return Layout(parameters, values)
+
+    def _is_whole(self, data: bytes, length: int) -> bool:
+        return len(data) == self.overhead + self.value_bytes * length
 
 
 @dataclass(frozen=True, slots=True)
-class Float32:
-    room: int
+class Float32(_Dense):
+    value_bytes = WIRE_FLOAT.itemsize
 
     @property
     def lossless(self) -> bool:
         return True
 
-    def layout(self, parameters: int) -> Layout:
-        return dense_layout(parameters, self.room, WIRE_FLOAT.itemsize)
-
     def encode(self, values: Vector, rng: random.Random) -> Data:
         return values
 
     def decode(self, data: bytes, length: int) -> Vector | DropReason:
-        if len(data) != length * WIRE_FLOAT.itemsize:
+        if not self._is_whole(data, length):
             return DropReason.BAD_FRAGMENT
         return np.frombuffer(data, WIRE_FLOAT).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Float16:
-    room: int
-
-    @property
-    def lossless(self) -> bool:
-        return False
-
-    def layout(self, parameters: int) -> Layout:
-        return dense_layout(parameters, self.room, 2)
+class Float16(_Dense):
+    value_bytes = 2
 
     def encode(self, values: Vector, rng: random.Random) -> Data:
         return values.clip(-LARGEST_FLOAT16, LARGEST_FLOAT16).astype("<f2").tobytes()
 
     def decode(self, data: bytes, length: int) -> Vector | DropReason:
-        if len(data) != 2 * length:
+        if not self._is_whole(data, length):
             return DropReason.BAD_FRAGMENT
         return np.frombuffer(data, "<f2").astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class BFloat16:
+class BFloat16(_Dense):
     """The upper half of a float32, rounded to the nearest, ties to even."""
 
-    room: int
-
-    @property
-    def lossless(self) -> bool:
-        return False
-
-    def layout(self, parameters: int) -> Layout:
-        return dense_layout(parameters, self.room, 2)
+    value_bytes = 2
 
     def encode(self, values: Vector, rng: random.Random) -> Data:
         bits = values.clip(-LARGEST_BFLOAT16, LARGEST_BFLOAT16).view(np.uint32)
@@ -93,27 +92,21 @@ class BFloat16:
         return rounded
 
     def decode(self, data: bytes, length: int) -> Vector | DropReason:
-        if len(data) != 2 * length:
+        if not self._is_whole(data, length):
             return DropReason.BAD_FRAGMENT
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Int8:
-    room: int
-
-    @property
-    def lossless(self) -> bool:
-        return False
-
-    def layout(self, parameters: int) -> Layout:
-        return dense_layout(parameters, self.room - SCALE_BYTES, 1)
+class Int8(_Dense):
+    value_bytes = 1
+    overhead = SCALE_BYTES
 
     def encode(self, values: Vector, rng: random.Random) -> Data:
         return quantise(values, rng)
 
     def decode(self, data: bytes, length: int) -> Vector | DropReason:
-        if len(data) != SCALE_BYTES + length:
+        if not self._is_whole(data, length):
             return DropReason.BAD_FRAGMENT
         return dequantise(data)
 
