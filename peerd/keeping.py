@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
-from peerd.observe import Alarms
+from peerd.errors import InvalidInputError
+from peerd.learning.fragment import Vector
+from peerd.observe import Alarms, EventLog
+from peerd.store import Checkpoint, Saved
+from peerd.types import RunSpec
 
 
 class Keeper:
@@ -41,3 +46,50 @@ class Keeper:
             failed()
         else:
             self._alarms.set("disk", False, f"{self._what} written again", cause=self._what)
+
+
+class RunKeeper:
+    """The checkpoint of the run that this peer takes part in."""
+
+    def __init__(self, checkpoint: Checkpoint, events: EventLog, alarms: Alarms, log: Any) -> None:
+        self._checkpoint = checkpoint
+        self._events = events
+        self._log = log
+        self._keeper = Keeper("checkpoint", alarms)
+
+    def load(self) -> Saved | None:
+        """None where there is none, or none that can be read, of which the operator is told."""
+        try:
+            return self._checkpoint.load()
+        except InvalidInputError as error:
+            self._log.error("the checkpoint is left aside", error=str(error))
+            self._events.add("run", "checkpoint unreadable", detail=str(error))
+            return None
+
+    def save(
+        self,
+        spec: RunSpec,
+        round_number: int,
+        vector: Vector,
+        *,
+        shard: int,
+        shards: int,
+        announced: bool,
+        finished: bool,
+    ) -> None:
+        """Returns at once; see `SaveRun`."""
+        self._keeper.keep(
+            lambda: self._checkpoint.save(
+                spec,
+                round_number,
+                vector,
+                shard=shard,
+                shards=shards,
+                announced=announced,
+                finished=finished,
+            )
+        )
+
+    async def close(self) -> None:
+        """Wait for a checkpoint that is being written."""
+        await self._keeper.close()

@@ -24,6 +24,7 @@ from peerd.draining import Drain
 from peerd.enrolment import EnrolmentServer, Redeemer, Tokens
 from peerd.epochs import EpochDriver, Rotation
 from peerd.errors import ConflictError, InvalidInputError, PeerdError
+from peerd.keeping import RunKeeper
 from peerd.learning import Fragment, Rejected, decode_payload
 from peerd.link import LinkTable, gossip_bytes
 from peerd.members import Members
@@ -109,7 +110,7 @@ class Node:
             log=log,
         )
         self._trace = TraceFile.open(config.trace, state.peer_id, log)
-        self._checkpoint = Checkpoint(state_dir / "run")
+        self._run_keeper = RunKeeper(Checkpoint(state_dir / "run"), self.events, self.alarms, log)
         self._group: asyncio.TaskGroup | None = None
         self._ended: asyncio.Future[None] | None = None
         self.stop_requested = asyncio.Event()
@@ -227,14 +228,13 @@ class Node:
             view=self.view,
             members=self._members.roster.members,
             notices=self._members.roster.runs,
-            checkpoint=self._checkpoint,
+            keeper=self._run_keeper,
             post=self._post,
             tell=self._presence.takes_part,
             rng=self._rng,
             tally=self.tally,
             metrics=self.metrics,
             events=self.events,
-            alarms=self.alarms,
             log=self._log,
         )
 

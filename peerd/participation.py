@@ -25,15 +25,15 @@ import msgspec
 
 from peerd.clock import monotonic, wall
 from peerd.config import TrainingConfig
-from peerd.errors import ConflictError, InvalidInputError, NotFoundError, PeerdError
-from peerd.keeping import Keeper
+from peerd.errors import ConflictError, NotFoundError, PeerdError
+from peerd.keeping import RunKeeper
 from peerd.learning import Fragment, Parcel, Run, check_task, copies_of_each, deal
 from peerd.learning.fragment import Vector
 from peerd.membership import RunNotice, View
-from peerd.observe import Alarms, EventLog, Metrics, Tally
+from peerd.observe import EventLog, Metrics, Tally
 from peerd.posting import Post
 from peerd.status import RoundResult, RunStatus
-from peerd.store import Checkpoint, Saved
+from peerd.store import Saved
 from peerd.types import DropReason, PeerId, RunSpec
 
 SETTLING_SECONDS = 5.0
@@ -51,14 +51,13 @@ class Participation:
         view: View,
         members: Callable[[], Sequence[PeerId]],
         notices: Callable[[], Sequence[RunNotice]],
-        checkpoint: Checkpoint,
+        keeper: RunKeeper,
         post: Post,
         tell: Callable[[bytes, int], None],
         rng: random.Random,
         tally: Tally,
         metrics: Metrics,
         events: EventLog,
-        alarms: Alarms,
         log: Any,
     ) -> None:
         """`tell`: the run and the first contributed round go into this peer's descriptor."""
@@ -67,14 +66,13 @@ class Participation:
         self._view = view
         self._members = members
         self._notices = notices
-        self._checkpoint = checkpoint
+        self._keeper = keeper
         self._post = post
         self._tell = tell
         self._rng = rng
         self._tally = tally
         self._metrics = metrics
         self._events = events
-        self._keeper = Keeper("checkpoint", alarms)
         self._log = log
         self._spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -94,7 +92,7 @@ class Participation:
     def start(self, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
         """Go on with the run that the checkpoint is of, or join one that is announced."""
         self._spawn = spawn
-        saved = self._saved()
+        saved = self._keeper.load()
         if saved is not None and (saved.finished or self._is_stopped(saved.spec)):
             self._done.add(saved.spec.run_id)
             saved = None
@@ -345,7 +343,7 @@ class Participation:
             training=self._config,
             payload_bytes=self._post.payload_bytes,
             sink=self,
-            save=self._save,
+            save=self._keeper.save,
             observer=self,
             rng=self._rng,
             clock=monotonic,
@@ -356,6 +354,7 @@ class Participation:
             announced=announced,
         )
         self._together = self._listening = frozenset()
+        self._settles_at = -math.inf
         if announced and not listening:
             self._settles_at = monotonic() + SETTLING_SECONDS
             asyncio.get_running_loop().call_later(SETTLING_SECONDS, self.view_changed)
@@ -400,39 +399,6 @@ class Participation:
         run.stop(for_good=False)
         if self._task is not None:
             self._task.cancel()
-
-    # -- the checkpoint ---------------------------------------------------------
-
-    def _saved(self) -> Saved | None:
-        try:
-            return self._checkpoint.load()
-        except InvalidInputError as error:
-            self._log.error("the checkpoint is left aside", error=str(error))
-            self._events.add("run", "checkpoint unreadable", detail=str(error))
-            return None
-
-    def _save(
-        self,
-        spec: RunSpec,
-        round_number: int,
-        vector: Vector,
-        *,
-        shard: int,
-        shards: int,
-        announced: bool,
-        finished: bool,
-    ) -> None:
-        self._keeper.keep(
-            lambda: self._checkpoint.save(
-                spec,
-                round_number,
-                vector,
-                shard=shard,
-                shards=shards,
-                announced=announced,
-                finished=finished,
-            )
-        )
 
     def _is_stopped(self, spec: RunSpec) -> bool:
         return any(notice.stopped for notice in self._notices() if notice.spec.run_id == spec.run_id)

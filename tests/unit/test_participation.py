@@ -15,7 +15,7 @@ from peerd.clock import wall
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError
 from peerd.membership import RunNotice
-from peerd.observe import Alarms, EventLog, Tally
+from peerd.observe import EventLog, Tally
 from peerd.participation import Participation
 from peerd.types import PeerId, RunSpec
 
@@ -87,7 +87,7 @@ class Peer:
             view=self.view,  # type: ignore[arg-type]
             members=lambda: [ME, ALICE, BOB, CAROL],
             notices=lambda: self.notices,
-            checkpoint=SimpleNamespace(load=lambda: None),  # type: ignore[arg-type]
+            keeper=SimpleNamespace(load=lambda: None, save=None),  # type: ignore[arg-type]
             post=SimpleNamespace(  # type: ignore[arg-type]
                 cancel=self.posted.append, payload_bytes=1000,
                 send=lambda dealt, number: self.posted.append({peer for peer, _ in dealt}),
@@ -97,7 +97,6 @@ class Peer:
             tally=Tally(),
             metrics=SimpleNamespace(),  # type: ignore[arg-type]
             events=self.events,
-            alarms=Alarms(self.events, log),
             log=log,
         )  # fmt: skip
         self.tasks: set[asyncio.Task[None]] = set()
@@ -190,6 +189,24 @@ async def test_a_listener_waits_for_nobody_who_says_nothing(make):
     peer.view.said = {ALICE: (RUN, 3), BOB: (b"", 0)}
     peer.announce(age=60.0)
     assert (await begun(peer)).cohorts[-1] == [3]
+
+
+async def test_who_comes_late_to_the_next_run_waits_for_nobody_who_says_nothing_either(make):
+    """Just after it has begun with another."""
+    peer = make()
+    peer.view.said = {ALICE: (b"", 0)}
+    peer.announce()
+    first = await begun(peer)
+    first.stop()
+    await asyncio.wait(peer.tasks)
+    other = RunSpec(run_id="cd" * 16, task="digits-cnn")
+    peer.view.said = {ALICE: (bytes.fromhex(other.run_id), 4), BOB: (b"", 0)}
+    peer.notices = [RunNotice(other, False, wall() - 60.0, 30.0, "operator")]
+    peer.part.view_changed()
+    async with asyncio.timeout(5):
+        while peer.run is first:
+            await asyncio.sleep(0)
+    assert peer.run.cohorts[-1] == [4]
 
 
 async def test_a_stopped_run_ends_here_and_is_not_joined_again(make):
