@@ -45,7 +45,7 @@ MOMENTS = st.floats(0.0, 1e11) | st.integers(1_500_000_000, 4_000_000_000).map(f
 
 @st.composite
 def divided(draw, moments=MOMENTS, until=None):
-    """Epochs and a moment: any, or one that lies on or right beside a boundary (before ``until``, seconds)."""
+    """Epochs and a moment: any, or on or right beside a boundary (up to `until`, in seconds)."""
     epochs = draw(divisions())
     if draw(st.booleans()):
         return epochs, draw(moments)
