@@ -27,7 +27,7 @@ from peerd.clock import monotonic, wall
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError, NotFoundError, PeerdError
 from peerd.keeping import RunKeeper
-from peerd.learning import Fragment, Parcel, Run, check_task, copies_of_each, deal
+from peerd.learning import Dealer, Fragment, Parcel, Run, check_task, copies_of_each
 from peerd.learning.fragment import Vector
 from peerd.membership import RunNotice, View
 from peerd.observe import EventLog, Metrics, Tally
@@ -85,6 +85,7 @@ class Participation:
         self._done: set[str] = set()
         """Runs that this peer has taken part in, and will not join again by itself."""
         self._leaving = False
+        self._dealer = Dealer(rng)
         self.run: Run | None = None
 
     # -- life -----------------------------------------------------------------
@@ -213,13 +214,13 @@ class Participation:
 
     # -- the run's port to the mixnet -----------------------------------------
 
-    def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None:
+    def broadcast(self, round_number: int, parcels: Sequence[Parcel], of: int) -> None:
         """Every parcel to every peer that takes part, or to so many of them as the run's spec says."""
         if self.run is None:
             return
         peers = sorted(self._together)
         copies = copies_of_each(self.run.spec, len(peers))
-        self._post.send(deal(peers, parcels, copies, self._rng), round_number)
+        self._post.send(self._dealer.deal(round_number, peers, parcels, of, copies), round_number)
 
     def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
         self._post.send([(peer, parcels)], round_number)
@@ -334,6 +335,7 @@ class Participation:
         others = self._view.taking_part(_run_bytes(spec))
         self._post.cancel(None)  # of an earlier run: tags are round numbers
         self._done.add(spec.run_id)
+        self._dealer = Dealer(self._rng)
         self.run = run = Run(
             spec=spec,
             shard=shard,

@@ -49,6 +49,9 @@ class Train(_Message, frozen=True, kw_only=True):
     """Train the model of slot 0 for one round, leave it in slot 1, answer `Trained`."""
 
     round: int
+    block_values: int = 0
+    """Floats of a fragment: blocks of so many may be said to be final before the round's training is over
+    (`Final`). 0: none may."""
 
 
 class Evaluate(_Message, frozen=True, kw_only=True):
@@ -82,6 +85,12 @@ class Progress(_Report, frozen=True, kw_only=True):
     """Still alive and working."""
 
 
+class Final(_Report, frozen=True, kw_only=True):
+    """These blocks of slot 1 are as the trained model will have them."""
+
+    blocks: tuple[int, ...]
+
+
 class Trained(_Report, frozen=True, kw_only=True):
     loss: float
     """Mean over the last epoch."""
@@ -104,7 +113,7 @@ class Failed(_Report, frozen=True, kw_only=True):
 
 
 ToTrainer = Begin | Train | Evaluate
-FromTrainer = Ready | Progress | Trained | Evaluated | Failed
+FromTrainer = Ready | Progress | Final | Trained | Evaluated | Failed
 
 _to_trainer: msgspec.json.Decoder[ToTrainer] = msgspec.json.Decoder(ToTrainer)
 _from_trainer: msgspec.json.Decoder[FromTrainer] = msgspec.json.Decoder(FromTrainer)

@@ -180,6 +180,9 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """random-k: the k."""
     share: Fraction = 1.0
     """Which part of an update one peer gets at most."""
+    streaming: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.1
+    """Over that last share of a round's batches the model is frozen fragment by fragment, and what is frozen
+    is sent while the rest still trains; see `training.freezing`. 0: nothing is frozen."""
 
     def __post_init__(self) -> None:
         """ValueError, in one line, where fields that are good each by itself make no sense together."""

@@ -119,6 +119,12 @@ def run() -> None:
     type=float,
     help="Most of an update that one peer gets, drawn anew: against linking by content.  [default: 1]",
 )
+@click.option(
+    "--streaming",
+    type=float,
+    help="Freeze the model bit by bit over that last share of a round's batches, and send what is frozen "
+    "meanwhile; 0: train all of it to the end.  [default: 0.1]",
+)
 @click.option("--join-window", type=Duration(), default=15.0,
               help="Announced: who hears of it so soon begins with round 1.  [default: 15s]")  # fmt: skip
 @click.option("--run-id", help="32 hex digits.  [default: drawn, the same for all peers]")

@@ -8,7 +8,7 @@ Never imports torch: that is for `peerd.training`, in the child process alone.
 
 from peerd.learning.aggregation import Mean, make_aggregator
 from peerd.learning.catalog import check_task
-from peerd.learning.dealing import copies_of_each, deal
+from peerd.learning.dealing import Dealer, copies_of_each
 from peerd.learning.encoding import Encoding, make_encoding
 from peerd.learning.fragment import (
     Cover,
@@ -29,6 +29,7 @@ from peerd.learning.trainer_client import TaskError, TrainerClient, TrainerDied
 
 __all__ = [
     "Cover",
+    "Dealer",
     "Encoding",
     "Fragment",
     "FragmentSink",
@@ -45,7 +46,6 @@ __all__ = [
     "TrainerDied",
     "check_task",
     "copies_of_each",
-    "deal",
     "decode_payload",
     "encode_fragment",
     "fragment_place",

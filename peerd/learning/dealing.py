@@ -17,7 +17,8 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
-from peerd.types import RunSpec
+from peerd.learning.fragment import Parcel
+from peerd.types import PeerId, RunSpec
 
 Peer = TypeVar("Peer")
 Item = TypeVar("Item")
@@ -63,3 +64,30 @@ def deal(
             hands[turn][1].append(item)
             turn = (turn + 1) % len(hands)
     return hands
+
+
+class Dealer:
+    """Deals the fragments of an update in the order in which they become final, as `deal` would all at once:
+    who gets which is drawn with the first ones. One run's."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._round = 0
+        self._drawn: dict[int, list[PeerId]] = {}
+
+    def deal(
+        self, round: int, peers: Sequence[PeerId], parcels: Sequence[Parcel], of: int, copies: int
+    ) -> list[tuple[PeerId, list[Parcel]]]:
+        """`parcels` are some of that round's, which has so many."""
+        if copies >= len(peers):
+            return [(peer, list(parcels)) for peer in peers]
+        if round != self._round:
+            self._round, self._drawn = round, {index: [] for index in range(of)}
+            for peer, indices in deal(peers, range(of), copies, self._rng):
+                for index in indices:
+                    self._drawn[index].append(peer)
+        hands: dict[PeerId, list[Parcel]] = {}
+        for parcel in parcels:
+            for peer in self._drawn[parcel.index]:
+                hands.setdefault(peer, []).append(parcel)
+        return list(hands.items())

@@ -8,7 +8,7 @@ what its values are, the encoding of the run says (`encoding`).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,20 @@ class Layout:
         return slice(start, min(start + self.fragment_values, self.parameters))
 
 
+def spans(layout: Layout, indices: Iterable[int]) -> Iterator[slice]:
+    """Where these fragments lie, neighbours taken together. IndexError as `Layout.slice`."""
+    begin = end = 0
+    for index in sorted(indices):
+        where = layout.slice(index)
+        if where.start != end:
+            if end > begin:
+                yield slice(begin, end)
+            begin = where.start
+        end = where.stop
+    if end > begin:
+        yield slice(begin, end)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Fragment:
     """A well-formed fragment; whether its run, round, index and values make sense is still open."""
@@ -73,6 +87,7 @@ class Parcel:
     place: bytes
     """What it is called, whatever its values are."""
     make: Callable[[], bytes]
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +147,7 @@ def parcel(run: int, round: int, index: int, data: Callable[[], Data], *, of_mod
     return Parcel(
         _place(run, round, index, of_model=of_model),
         lambda: encode_fragment(run, round, index, data(), of_model=of_model),
+        index,
     )
 
 

@@ -27,6 +27,7 @@ Deltas and who lacks what:
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -34,7 +35,7 @@ from peerd.learning.actions import SendModel
 from peerd.learning.aggregation import Aggregator
 from peerd.learning.base import Slices, against_drift, for_newcomers
 from peerd.learning.encoding import Encoding
-from peerd.learning.fragment import Layout, Vector, frozen
+from peerd.learning.fragment import Layout, Vector, frozen, spans
 from peerd.learning.pieces import Pieces
 from peerd.types import SPARSE, RunSpec
 
@@ -65,6 +66,8 @@ class Models:
         self._rng = rng
         self._known = np.full(slices.fragments, based or not spec.deltas)
         self._rest: Vector | None = None
+        self._values = frozen(initial)
+        """What the present pieces are of."""
         self._pieces: Pieces | None = None
 
     @property
@@ -101,20 +104,40 @@ class Models:
             everyone=against_drift(self._slices, round, senders, self._rng) if everyone else (),
         )
 
-    def pack(self, update: Vector) -> Pieces:
-        """What is to be sent of a trained model, shape (parameters,), finite."""
+    def begin(self, update: Vector) -> Pieces:
+        """What is to be sent of a trained model that becomes final in `update`, shape (parameters,), bit by
+        bit: nothing yet, see `add`."""
         if self._pieces is not None:
             self._pieces.finish()
         values = update
-        if self._deltas:
-            values = np.subtract(update, self.model)
-            if self._rest is not None:
-                values += self._rest
-            np.clip(values, -LARGEST, LARGEST, out=values)
         if self._sparse:
+            values = np.zeros_like(update) if self._rest is None else self._rest
             self._rest = values
+        elif self._deltas:
+            values = np.zeros_like(update)
+        self._values = values
         pieces = Pieces(self._layout, self._encoding, values, self._rng, feedback=self._sparse)
         self._pieces = pieces if self._sparse else None
+        return pieces
+
+    def add(self, pieces: Pieces, update: Vector, indices: Iterable[int]) -> list[int]:
+        """These fragments of the trained model are final and finite; returns those that were not before.
+        What was final stays, even where `update`, trained a second time, has something else."""
+        new = sorted(set(indices).difference(pieces.final))
+        for where in spans(self._layout, new):
+            values = self._values[where]
+            if self._deltas:
+                values += update[where] - self.model[where]
+                np.clip(values, -LARGEST, LARGEST, out=values)
+            elif self._values is not update:
+                values[:] = update[where]
+        pieces.settle(new)
+        return new
+
+    def pack(self, update: Vector) -> Pieces:
+        """All of a trained model at once."""
+        pieces = self.begin(update)
+        self.add(pieces, update, range(self._layout.fragments))
         return pieces
 
     def close(self, aggregator: Aggregator, received: Slices | None, own: Pieces | None) -> None:

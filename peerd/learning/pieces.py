@@ -1,9 +1,9 @@
-"""An update on its way out: encoded index by index, each when it is first needed."""
+"""An update on its way out: final index by index, encoded index by index, each when it is first needed."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from peerd.learning.encoding import Encoding
 from peerd.learning.fragment import Data, Layout, Vector
@@ -17,22 +17,31 @@ class Pieces:
     def __init__(
         self, layout: Layout, encoding: Encoding, values: Vector, rng: random.Random, *, feedback: bool
     ) -> None:
-        """feedback: `values` becomes what encoding leaves of it."""
+        """Nothing of `values` is final yet. feedback: they become what encoding leaves of them."""
         self._layout = layout
         self._encoding = encoding
         self._values: Vector | None = values
         self._rng = rng
         self._feedback = feedback
         self._made: dict[int, Data] = {}
+        self._final: set[int] = set()
 
     def __len__(self) -> int:
         return self._layout.fragments
 
-    def __iter__(self) -> Iterator[Data]:
-        return (self[index] for index in range(len(self)))
+    @property
+    def final(self) -> list[int]:
+        """The indices that can be sent, in order."""
+        return sorted(self._final)
+
+    def settle(self, indices: Iterable[int]) -> None:
+        """These will not change any more."""
+        self._final.update(indices)
 
     def __getitem__(self, index: int) -> Data:
-        """As it travels. IndexError outside 0 .. len - 1."""
+        """As it travels. KeyError for one that is not final."""
+        if index not in self._final:
+            raise KeyError(f"fragment {index} is not final")
         made = self._made.get(index)
         return self._make(index) if made is None else made
 
@@ -42,10 +51,10 @@ class Pieces:
         return self._decoded(index, data)
 
     def finish(self) -> None:
-        """Encode what is left: `values` is about to change."""
+        """Encode what is left of what is final: `values` is about to change."""
         if not self._encoding.lossless:
-            for _ in self:
-                pass
+            for index in self._final:
+                self[index]
 
     def _make(self, index: int) -> Data:
         assert self._values is not None

@@ -13,9 +13,9 @@ from peerd.types import DropReason, PeerId, RunSpec
 class FragmentSink(Protocol):
     """The mixnet, as a run sees it."""
 
-    def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None:
+    def broadcast(self, round_number: int, parcels: Sequence[Parcel], of: int) -> None:
         """Send every parcel to every other peer that takes part in the run, or to as many of them, drawn
-        anew, as its spec says (`dealing`)."""
+        anew, as its spec says (`dealing`). These are some of the round's, which are `of` in all."""
 
     def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
         """Send every parcel to this peer alone. It may have had some of them before it was away: a

@@ -6,6 +6,7 @@
     listening    complete | grace | timeout           evaluating    RoundClosed, Contribute, Evaluate
     listening    left behind                          listening     Skipped, Contribute
     listening    nobody contributes                   training      Contribute, StartTraining
+    training     fragments are final                  training      SendFragments
     training     trained                              exchanging    SendFragments
     training     trained, the others are ahead        listening     Skipped, Contribute
     exchanging   complete | grace | timeout           evaluating    RoundClosed, Evaluate
@@ -60,7 +61,7 @@ from peerd.learning.actions import (
 )
 from peerd.learning.collect import Collected, Others, stale_rounds
 from peerd.learning.encoding import Encoding, Float32
-from peerd.learning.fragment import WIRE_FLOAT, Fragment, Layout, Vector, frozen
+from peerd.learning.fragment import WIRE_FLOAT, Fragment, Layout, Vector
 from peerd.learning.models import Models
 from peerd.learning.pieces import Pieces
 from peerd.learning.results import Results
@@ -71,13 +72,11 @@ from peerd.types import DropReason, RunSpec
 @dataclass(frozen=True, slots=True, eq=False)
 class _Trained:
     update: Vector | None
-    """None once it is packed."""
+    """None once it is sent."""
     loss: float
     accuracy: float
     samples: int
     seconds: float
-    pieces: Pieces | None = None
-    """None before it is sent."""
 
 
 class Rounds:
@@ -126,6 +125,8 @@ class Rounds:
         self._closed = False
         self._contributes_from = 0
         self._own: _Trained | None = None
+        self._pieces: Pieces | None = None
+        """What is sent of the own update, or will be."""
         self._began = now
         self._lasting = False
         """Whether the last result's round, closed, is not over yet."""
@@ -174,7 +175,7 @@ class Rounds:
     def own_fragments(self) -> SendFragments | None:
         """For a peer that has just appeared: this peer's fragments of the present round, if they are on
         their way to the others or were, in a new random order."""
-        sent = self._closed or self._stage is Stage.EXCHANGING
+        sent = self._closed or self._stage in (Stage.TRAINING, Stage.EXCHANGING)
         return self._fragments() if sent and not self._stopped else None
 
     def base_for_newcomer(self) -> SendModel | None:
@@ -208,6 +209,13 @@ class Rounds:
 
     # -- the trainer's events -------------------------------------------------
 
+    def final(self, indices: Iterable[int], update: Vector, now: float) -> list[Action]:
+        """Training goes on, but will not change these fragments of `update`, shape (parameters,), any more:
+        they are finite, and are sent."""
+        if self._stage is not Stage.TRAINING or not self._is_useful():
+            return []
+        return self._send(update, indices)
+
     def trained(
         self, update: Vector, loss: float, accuracy_local: float, samples: int, now: float
     ) -> list[Action]:
@@ -215,7 +223,7 @@ class Rounds:
         if self._stage is not Stage.TRAINING:
             return []
         seconds = now - self._began
-        self._own = _Trained(frozen(update), loss, accuracy_local, samples, seconds)
+        self._own = _Trained(update, loss, accuracy_local, samples, seconds)
         return self._enter(Stage.EXCHANGING, now)
 
     def evaluated(self, accuracy: float, test_samples: int, now: float) -> list[Action]:
@@ -321,11 +329,24 @@ class Rounds:
 
     def _exchange(self, now: float) -> list[Action]:
         there = self._collected.cohort_round()
-        useful = there is None or there - self._round <= stale_rounds(self._spec)
-        if useful and self._own is not None and self._own.update is not None:
-            self._own = replace(self._own, update=None, pieces=self._models.pack(self._own.update))
-        own = self._fragments()
-        return [*([own] if own else []), *(self._wait(now) if there is None else self._jump(there, now))]
+        sent: list[Action] = []
+        if self._own is not None and self._own.update is not None and self._is_useful():
+            sent = self._send(self._own.update, range(self._layout.fragments))
+            self._own = replace(self._own, update=None)
+        return [*sent, *(self._wait(now) if there is None else self._jump(there, now))]
+
+    def _is_useful(self) -> bool:
+        """Whether an update for this round would count with the others."""
+        there = self._collected.cohort_round()
+        return there is None or there - self._round <= stale_rounds(self._spec)
+
+    def _send(self, update: Vector, indices: Iterable[int]) -> list[Action]:
+        """Of these fragments of the own update those that were not sent yet."""
+        if self._pieces is None:
+            self._pieces = self._models.begin(update)
+        new = self._models.add(self._pieces, update, indices)
+        self._rng.shuffle(new)
+        return [SendFragments(self._round, tuple(new), self._pieces)] if new else []
 
     def _wait(self, now: float) -> list[Action]:
         """For the others' fragments."""
@@ -353,7 +374,7 @@ class Rounds:
         own, received = self._own, self._collected.base
         updates = self._collected.take()
         stale = int(updates.stale.sum())
-        self._models.close(updates, received, own.pieces if own else None)
+        self._models.close(updates, received, self._pieces if own else None)
         self._closed = self._lasting = True
         result = RoundResult(
             round=self._round,
@@ -382,7 +403,7 @@ class Rounds:
     def _go_to(self, round_number: int) -> None:
         self._round = round_number
         self._closed = False
-        self._own = None
+        self._own = self._pieces = None
         self._gave_up = 0
 
     def _begin_round(self, now: float) -> None:
@@ -410,11 +431,11 @@ class Rounds:
         return self._waits_since + self._spec.round_timeout_seconds
 
     def _fragments(self) -> SendFragments | None:
-        if self._own is None or self._own.pieces is None:
+        if self._pieces is None:
             return None
-        order = list(range(self._layout.fragments))
+        order = self._pieces.final
         self._rng.shuffle(order)
-        return SendFragments(self._round, tuple(order), self._own.pieces)
+        return SendFragments(self._round, tuple(order), self._pieces)
 
 
 def _dropped(reason: DropReason, count: int) -> list[Action]:

@@ -174,7 +174,7 @@ class Run:
         rounds = self._live()
         spent = self._trainer.cpu_seconds
         if isinstance(job, StartTraining):
-            trained = await self._trainer.train(job.round, job.vector)
+            trained = await self._trainer.train(job.round, job.vector, self._layout, self._on_final)
             self._log.info(
                 "trained",
                 round=job.round,
@@ -194,6 +194,9 @@ class Run:
             self._observer.round_measured(rounds.status.results[-1])
         stage = "training" if isinstance(job, StartTraining) else "evaluating"
         self._observer.trainer_spent(stage, self._trainer.cpu_seconds - spent)
+
+    def _on_final(self, indices: Sequence[int], update: Vector) -> None:
+        self._step(lambda rounds, now: rounds.final(indices, update, now))
 
     # -- inputs ---------------------------------------------------------------
 
@@ -321,10 +324,13 @@ class Run:
                 case StartTraining() | Evaluate():
                     self._jobs.put_nowait(action)
                 case SendFragments():
-                    self._sink.broadcast(action.round, action.parcels(self.spec.wire_id))
+                    parcels = action.parcels(self.spec.wire_id)
+                    self._sink.broadcast(action.round, parcels, len(action.pieces))
+                    continue
                 case SendModel():
                     run = self.spec.wire_id
-                    self._sink.broadcast(action.round, action.parcels(run, action.everyone))
+                    slices = action.parcels(run, action.everyone)
+                    self._sink.broadcast(action.round, slices, action.layout.fragments)
                     self._sink.send_to_listeners(action.round, action.parcels(run, action.newcomers))
                 case Contribute(from_round=number):
                     self._contribute(number)

@@ -10,8 +10,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from peerd.config import TrainingConfig
-from peerd.learning.fragment import Vector
-from peerd.learning.trainer_client import EvalResult, TrainerClient, TrainerDied, TrainerReady, TrainResult
+from peerd.learning.fragment import Layout, Vector
+from peerd.learning.trainer_client import (
+    EvalResult,
+    OnFinal,
+    TrainerClient,
+    TrainerDied,
+    TrainerReady,
+    TrainResult,
+)
 from peerd.status import TrainerStatus
 from peerd.types import RunSpec
 
@@ -45,8 +52,11 @@ class Trainer:
             except TrainerDied as error:
                 self._count_death(error)
 
-    async def train(self, round: int, vector: Vector) -> TrainResult:
-        return await self._lasting(lambda: self._client.train(round, vector))
+    async def train(
+        self, round: int, vector: Vector, layout: Layout | None = None, final: OnFinal = lambda *_: None
+    ) -> TrainResult:
+        """After a death fragments may be told to be final again, with other values."""
+        return await self._lasting(lambda: self._client.train(round, vector, layout, final))
 
     async def evaluate(self, vector: Vector, test_samples: int) -> EvalResult:
         return await self._lasting(lambda: self._client.evaluate(vector, test_samples))

@@ -14,22 +14,25 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
+import numpy as np
 
 import peerd
 from peerd.config import TrainingConfig
 from peerd.errors import InvalidInputError, UnavailableError
+from peerd.learning.fragment import Layout, spans
 from peerd.trainerproto import (
     MAX_LINE,
     Begin,
     Evaluate,
     Evaluated,
     Failed,
+    Final,
     FromTrainer,
     Progress,
     Ready,
@@ -45,6 +48,9 @@ from peerd.trainerproto import (
 from peerd.types import RunSpec
 
 TrainerState = Literal["off", "starting", "idle", "busy", "dead"]
+
+OnFinal = Callable[[Sequence[int], Vector], None]
+"""Of fragments that training will not change any more, and the vector that holds them."""
 
 EXIT_SECONDS = 5.0
 """For a process that is ending anyway."""
@@ -162,11 +168,27 @@ class TrainerClient:
             raise await self._died(child, str(error)) from None
         return TrainerReady(ready.parameters, child.update.copy())
 
-    async def train(self, round: int, vector: Vector) -> TrainResult:
-        """One round of training that begins with `vector`. Raises TaskError when it diverges."""
+    async def train(
+        self, round: int, vector: Vector, layout: Layout | None = None, final: OnFinal = lambda *_: None
+    ) -> TrainResult:
+        """One round of training that begins with `vector`. Raises TaskError when it diverges.
+
+        `layout`: fragments of it that are final before training is over are told to `final`, with the vector
+        that they lie in.
+        """
         child = self._idle_child(vector)
-        reply = await self._ask(child, Train(round=round), Trained)
-        update = child.update.copy() if child.update is not None else vector
+        assert child.update is not None
+        update = np.empty_like(vector)
+
+        def take(blocks: Sequence[int]) -> None:
+            assert layout is not None and child.update is not None
+            for where in spans(layout, blocks):
+                update[where] = child.update[where]
+            final(blocks, update)
+
+        job = Train(round=round, block_values=layout.fragment_values if layout else 0)
+        reply = await self._ask(child, job, Trained, take if layout else None)
+        update[:] = child.update
         return TrainResult(
             update, reply.loss, reply.accuracy, reply.samples, reply.usage.cpu_seconds, reply.seconds
         )
@@ -273,14 +295,22 @@ class TrainerClient:
         child.model[:] = vector
         return child
 
-    async def _ask(self, child: _Child, message: ToTrainer, kind: type[Reply]) -> Reply:
+    async def _ask(
+        self,
+        child: _Child,
+        message: ToTrainer,
+        kind: type[Reply],
+        final: Callable[[Sequence[int]], None] | None = None,
+    ) -> Reply:
         """Send, and wait for the answer, however long, as long as progress is reported."""
         if self.state != "starting":
             self.state = "busy"
         try:
             child.writer.write(encode(message))
             reply = await self._next(child)
-            while isinstance(reply, Progress):
+            while isinstance(reply, Progress) or (isinstance(reply, Final) and final is not None):
+                if isinstance(reply, Final) and final is not None:
+                    final(reply.blocks)
                 reply = await self._next(child)
         except TimeoutError:
             hung = f"it said nothing for {self._config.hang_timeout_seconds:g} seconds"
@@ -289,7 +319,7 @@ class TrainerClient:
             with contextlib.suppress(TimeoutError):  # it closed its end; let it exit by itself
                 await asyncio.wait_for(child.process.wait(), EXIT_SECONDS)
             raise await self._died(child) from None
-        except (asyncio.LimitOverrunError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (asyncio.LimitOverrunError, msgspec.DecodeError, UnicodeDecodeError, IndexError) as error:
             raise await self._died(child, f"it spoke nonsense: {error}") from None
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):

@@ -262,11 +262,17 @@ def run_spec_of(message: runs_pb2.RunSpec) -> RunSpec:
     raw = {
         field.name: getattr(message, field.name)
         for field in message.DESCRIPTOR.fields
-        if field.number <= _FIRST_FIELDS or getattr(message, field.name)
+        if field.number <= _FIRST_FIELDS or _is_said(message, field)
     }
     if "task_options" in raw:
         raw["task_options"] = dict(raw["task_options"])
     return convert(raw, RunSpec, "run spec")
+
+
+def _is_said(message: runs_pb2.RunSpec, field: Any) -> bool:
+    if field.has_presence:
+        return bool(message.HasField(field.name))
+    return bool(getattr(message, field.name))
 
 
 # -- reading ---------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ from peerd.types import DropReason, PeerId, RunSpec
 
 EVALUATING_SECONDS = 0.05
 EARLY_LIMIT = 4096
+STREAMED_PARTS = 4
+"""In which an update becomes final."""
 
 
 class Owner(Protocol):
@@ -53,7 +55,7 @@ class Owner(Protocol):
 
     def noise(self, round_number: int, parameters: int) -> Vector: ...
 
-    def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None: ...
+    def broadcast(self, round_number: int, parcels: Sequence[Parcel], of: int) -> None: ...
 
     def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None: ...
 
@@ -220,10 +222,12 @@ class SimRun:
                     self._jobs.append(action)
                     self._work()
                 case SendFragments():
-                    self._owner.broadcast(action.round, action.parcels(self.spec.wire_id))
+                    parcels = action.parcels(self.spec.wire_id)
+                    self._owner.broadcast(action.round, parcels, len(action.pieces))
                 case SendModel():
                     run = self.spec.wire_id
-                    self._owner.broadcast(action.round, action.parcels(run, action.everyone))
+                    slices = action.parcels(run, action.everyone)
+                    self._owner.broadcast(action.round, slices, action.layout.fragments)
                     self._owner.send_to_listeners(action.round, action.parcels(run, action.newcomers))
                 case Contribute(from_round=number):
                     self._contribute(number)
@@ -264,14 +268,33 @@ class SimRun:
         job = self._jobs.popleft()
         if isinstance(job, StartTraining):
             seconds = self._owner.rng.uniform(*self._training.seconds)
-            self._owner.after(seconds, lambda: self._trained(job))
+            noise = self._owner.noise(job.round, self._training.parameters)
+            update = (0.5 * job.vector + noise).astype(np.float32)
+            self._stream(update, seconds)
+            self._owner.after(seconds, lambda: self._trained(job, update))
         else:
             self._owner.after(EVALUATING_SECONDS, self._evaluated)
 
-    def _trained(self, job: StartTraining) -> None:
+    def _stream(self, update: Vector, seconds: float) -> None:
+        """Parts of the update are final before training is over."""
+        if not self.spec.streaming:
+            return
+        order = list(range(self.layout.fragments))
+        self._owner.rng.shuffle(order)
+        for part in range(1, STREAMED_PARTS):
+            when = seconds * (1.0 - self.spec.streaming * (1.0 - part / STREAMED_PARTS))
+            self._owner.after(when, self._final(order[part - 1 :: STREAMED_PARTS], update))
+
+    def _final(self, indices: Sequence[int], update: Vector) -> Do:
+        def act() -> None:
+            if not self.ended:
+                self._step(lambda rounds, now: rounds.final(indices, update, now))
+
+        return act
+
+    def _trained(self, job: StartTraining, update: Vector) -> None:
         self._working = False
-        noise = self._owner.noise(job.round, self._training.parameters)
-        self.updates[job.round] = update = (0.5 * job.vector + noise).astype(np.float32)
+        self.updates[job.round] = update
         self._step(lambda rounds, now: rounds.trained(update, 0.1, 0.9, 10, now))
         self._work()
 

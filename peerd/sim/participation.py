@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from peerd.learning import Fragment, Parcel, copies_of_each, deal
+from peerd.learning import Dealer, Fragment, Parcel, copies_of_each
 from peerd.learning.fragment import Vector
 from peerd.membership import Roster, RunNotice, View
 from peerd.sim.learner import SimRun
@@ -77,6 +77,7 @@ class SimParticipation:
         self._together: tuple[PeerId, ...] = ()
         self._listening: frozenset[PeerId] = frozenset()
         self._done: set[str] = set()
+        self._dealer = Dealer(self.rng)
         self.run: SimRun | None = None
         self.runs: list[SimRun] = []
         """All that this daemon has been in, the present one last."""
@@ -167,11 +168,12 @@ class SimParticipation:
     def noise(self, round_number: int, parameters: int) -> Vector:
         return self._owner.noise(round_number, parameters)
 
-    def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None:
+    def broadcast(self, round_number: int, parcels: Sequence[Parcel], of: int) -> None:
         if self.run is None:
             return
-        copies = copies_of_each(self.run.spec, len(self._together))
-        self._post(deal(sorted(self._together), parcels, copies, self.rng), round_number)
+        peers = sorted(self._together)
+        copies = copies_of_each(self.run.spec, len(peers))
+        self._post(self._dealer.deal(round_number, peers, parcels, of, copies), round_number)
 
     def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
         self._post([(peer, parcels)], round_number)
@@ -249,6 +251,7 @@ class SimParticipation:
         others = [first for _, first in self._view.taking_part(_run_bytes(spec))]
         self._owner.cancel(None)
         self._done.add(spec.run_id)
+        self._dealer = Dealer(self.rng)
         self.run = run = SimRun(
             spec,
             self._training,

@@ -21,6 +21,7 @@ from peerd.trainerproto import (
     Evaluate,
     Evaluated,
     Failed,
+    Final,
     FromTrainer,
     Progress,
     Ready,
@@ -35,6 +36,7 @@ from peerd.trainerproto import (
     size_memory,
 )
 from peerd.training.session import open_learner
+from peerd.training.streaming import BlockStream
 from peerd.training.task import Host
 
 PROGRESS_SECONDS = 0.5
@@ -62,6 +64,9 @@ class Daemon:
         if time.monotonic() - self._told >= PROGRESS_SECONDS:
             self.tell(Progress(usage=usage()))
 
+    def final(self, blocks: tuple[int, ...]) -> None:
+        self.tell(Final(blocks=blocks, usage=usage()))
+
 
 def serve(daemon: Daemon, memory: int) -> None:
     """Until the daemon has gone. Raises PeerdError when the task cannot go on."""
@@ -71,14 +76,23 @@ def serve(daemon: Daemon, memory: int) -> None:
     os.nice(begin.nice)
     if begin.task_path:  # behind everything else: it must not shadow what the house imports
         sys.path.append(begin.task_path)
-    host = Host(begin.device, begin.threads, daemon.alive)
+    stream = BlockStream(begin.spec.task, daemon.final)
+
+    def alive() -> None:
+        stream.tell()
+        daemon.alive()
+
+    host = Host(begin.device, begin.threads, alive, stream)
     learner = open_learner(begin.spec, begin.shard, begin.shards, host, begin.tasks)
     parameters, model, update = _shared(memory, learner.vector())
     daemon.tell(Ready(parameters=parameters, usage=usage()))
     while (request := daemon.listen()) is not None:
         match request:
-            case Train(round=number):
-                update[:], outcome = learner.train(number, model)
+            case Train(round=number, block_values=block):
+                stream.begin(update, block)
+                trained, outcome = learner.train(number, model)
+                stream.check(trained)
+                update[:] = trained
                 daemon.tell(
                     Trained(
                         loss=outcome.loss,

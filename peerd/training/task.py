@@ -103,6 +103,29 @@ class Learner(Protocol):
         ...
 
 
+class Stream(Protocol):
+    """Takes blocks of a trained vector before training is over, so that they are sent meanwhile.
+
+    Giving none is fine. What was given must be in the vector that `train` returns, to the bit.
+    """
+
+    @property
+    def block(self) -> int:
+        """Floats of a block, the last one excepted; 0: none are wanted in this round."""
+        ...
+
+    def put(self, index: int, values: Vector) -> None:
+        """Block `index`, which starts at `index * block`, is final. Once each."""
+        ...
+
+
+class _NoStream:
+    block = 0
+
+    def put(self, index: int, values: Vector) -> None:
+        raise RuntimeError("no blocks are wanted")
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """What a learner may use, and whom it tells."""
@@ -112,6 +135,7 @@ class Host:
     threads: int = 1
     alive: Callable[[], None] = lambda: None
     """Called after every batch, to tell the daemon that work goes on."""
+    stream: Stream = field(default_factory=_NoStream)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

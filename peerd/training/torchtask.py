@@ -17,7 +17,8 @@ from peerd.trainerproto import Vector
 from peerd.training.adam import Adam
 from peerd.training.draw import Draw, learning_rate
 from peerd.training.flat import FlatModel
-from peerd.training.task import Host, Indices, Learner, Outcome, Samples, Share, up_to
+from peerd.training.freezing import Freezing
+from peerd.training.task import Host, Indices, Learner, Outcome, Samples, Share, Stream, up_to
 
 TEST_BATCH = 100
 STATISTICS_SAMPLES = 256
@@ -123,6 +124,7 @@ class TorchLearner:
         self._spec = share.spec
         self._shard = share.shard
         self._alive = share.host.alive
+        self._stream = share.host.stream
         self._device = pick_device(share.host)
         torch.set_num_threads(share.host.threads)
         self._features, self._labels = self._tensors(share.train)
@@ -149,11 +151,16 @@ class TorchLearner:
         self._model.load(torch.from_numpy(vector))
         self._model.module.train()
         losses: list[float] = []
-        for batch in draw.batches():
+        frozen = _Frozen(self._model.weights, draw.total, self._spec.streaming, self._stream)
+        for done, batch in enumerate(draw.batches(), 1):
             losses.append(self._step(batch))
+            frozen.after(done)
             self._alive()
         self._take_statistics(draw.chosen[:STATISTICS_SAMPLES])
         trained = self.vector()
+        if self._stream.block:
+            frozen.rest(trained)
+            self._alive()  # so that all is sent while the model is measured
         accuracy, _ = self._measure(self._spec.test_samples)
         seconds = time.monotonic() - began
         return trained, Outcome(draw.mean_loss(losses), accuracy, len(draw.chosen), seconds)
@@ -201,6 +208,39 @@ class TorchLearner:
     def _tensors(self, samples: Samples) -> tuple[Tensor, Tensor]:
         features, labels = torch.from_numpy(samples.features), torch.from_numpy(samples.labels)
         return features.to(self._device), labels.to(self._device)
+
+
+class _Frozen:
+    """The blocks of a round that are final, held fast against the optimiser, whichever it is."""
+
+    def __init__(self, weights: Tensor, batches: int, streaming: float, stream: Stream) -> None:
+        self._weights = weights
+        self._stream = stream
+        if stream.block:
+            blocks = len(weights) // stream.block  # one that is not all weights is final when training ends
+            self._freezing = Freezing(blocks, batches, streaming)
+            self._kept, self._mask = weights.clone(), torch.zeros_like(weights, dtype=torch.bool)
+            self._frozen: set[int] = set()
+
+    def after(self, batches: int) -> None:
+        """A step of the optimiser."""
+        if not self._stream.block:
+            return
+        if self._frozen:
+            self._weights.copy_(torch.where(self._mask, self._kept, self._weights))
+        for index in self._freezing.after(batches):
+            where = slice(index * self._stream.block, (index + 1) * self._stream.block)
+            self._kept[where] = self._weights[where]
+            self._mask[where] = True
+            self._frozen.add(index)
+            self._stream.put(index, self._weights[where].numpy(force=True))
+
+    def rest(self, trained: Vector) -> None:
+        """All others are final, too."""
+        block = self._stream.block
+        for start in range(0, len(trained), block):
+            if start // block not in self._frozen:
+                self._stream.put(start // block, trained[start : start + block])
 
 
 def pick_device(host: Host) -> torch.device:

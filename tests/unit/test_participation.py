@@ -170,7 +170,7 @@ async def test_those_who_have_not_said_yet_that_they_take_part_are_waited_for_a_
     peer.announce()
     run = await begun(peer)
     assert run.cohorts[-1] == [1, 1], "carol is in another run"
-    peer.part.broadcast(1, [b"fragment"])
+    peer.part.broadcast(1, [b"fragment"], 1)
     assert peer.posted[-1] == {ALICE}
     peer.view.said[BOB] = (RUN, 1)
     peer.part.view_changed()

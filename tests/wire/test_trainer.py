@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 
 from peerd.config import TrainingConfig
 from peerd.dataset import MNIST_FILES
-from peerd.learning import TaskError, TrainerClient, TrainerDied
+from peerd.learning import Layout, TaskError, TrainerClient, TrainerDied
 from peerd.types import RunSpec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -75,6 +75,22 @@ async def test_a_run_of_one_peer(make_client: MakeClient) -> None:
     await client.close()
     await client.close()
     assert (client.state, client.pid, client.cpu_seconds) == ("off", None, used)
+
+
+async def test_what_is_final_comes_while_training_goes_on(make_client: MakeClient) -> None:
+    client = make_client()
+    ready = await client.start(SPEC, shard=0, shards=6)
+    layout = Layout(ready.parameters, 1000)
+    heard: list[list[int]] = []
+    early: dict[int, bytes] = {}
+
+    def final(indices: Sequence[int], update: np.ndarray) -> None:
+        heard.append(list(indices))
+        early.update({index: update[layout.slice(index)].tobytes() for index in indices})
+
+    trained = await client.train(1, ready.initial, layout, final)
+    assert len(heard) > 1 and sorted(early) == list(range(layout.fragments))
+    assert all(trained.update[layout.slice(index)].tobytes() == values for index, values in early.items())
 
 
 async def test_the_child_is_as_polite_as_configured(make_client: MakeClient) -> None:

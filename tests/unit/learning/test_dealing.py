@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerd.learning.dealing import copies_of_each, deal, expected_parts, least_part
-from peerd.types import RunSpec
+from peerd.learning.dealing import Dealer, copies_of_each, deal, expected_parts, least_part
+from peerd.learning.fragment import Parcel
+from peerd.types import PeerId, RunSpec
 
 
 def spec(**changes):
@@ -92,3 +93,42 @@ def test_nobody_to_deal_to():
 def test_changes_need_one_model_that_they_are_from(encoding, changes):
     with pytest.raises(ValueError, match="every peer averages other fragments"):
         spec(encoding=encoding, **changes)
+
+
+def parcels(indices):
+    return [Parcel(bytes([index]), lambda: b"", index) for index in indices]
+
+
+@given(
+    st.integers(1, 12), st.integers(1, 40), st.integers(1, 14), st.lists(st.integers(0, 39)), st.integers()
+)
+def test_bit_by_bit_everybody_gets_what_is_dealt_at_once(peers, items, copies, cuts, seed):
+    dealer = Dealer(random.Random(seed))
+    names = [PeerId(bytes([number]) * 16) for number in range(peers)]
+    order = random.Random(seed).sample(range(items), items)
+    hands = {name: [] for name in names}
+    for number in (1, 2):  # rounds
+        hands = {name: [] for name in names}
+        begin = 0
+        for end in [*sorted(cut for cut in cuts if cut < items), items]:
+            for name, hand in dealer.deal(number, names, parcels(order[begin:end]), items, copies):
+                hands[name] += [parcel.index for parcel in hand]
+            begin = end
+        dealt = Counter(index for hand in hands.values() for index in hand)
+        assert set(dealt.values()) == {min(copies, peers)} and len(dealt) == items
+        least = least_part(items, peers, copies)
+        assert all(least <= len(hand) <= least + (copies < peers) for hand in hands.values())
+        assert all(len(hand) == len(set(hand)) for hand in hands.values())
+
+
+def test_each_round_is_dealt_anew():
+    names = [PeerId(bytes([number]) * 16) for number in range(6)]
+    dealer = Dealer(random.Random(3))
+    parts = [
+        {
+            name: frozenset(parcel.index for parcel in hand)
+            for name, hand in dealer.deal(number, names, parcels(range(30)), 30, 2)
+        }[names[0]]
+        for number in range(1, 9)
+    ]
+    assert len(set(parts)) == 8

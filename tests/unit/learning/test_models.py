@@ -153,7 +153,8 @@ def test_a_piece_is_the_same_whenever_it_is_asked_for(encoding: str) -> None:
     layout = coder.layout(1_000)
     values = np.random.default_rng(1).normal(size=1_000).astype(np.float32)
     pieces = Pieces(layout, coder, values, random.Random(1), feedback=False)
-    first = [bytes(memoryview(piece)) for piece in pieces]
+    pieces.settle(range(layout.fragments))
+    first = [bytes(memoryview(pieces[index])) for index in range(layout.fragments)]
     assert [bytes(memoryview(pieces[index])) for index in range(layout.fragments)] == first
 
 
@@ -162,6 +163,43 @@ def test_a_new_update_leaves_pieces_of_the_last_one_as_they_were() -> None:
     old = models.pack(np.ones(2_000, np.float32))
     new = models.pack(np.full(2_000, 50.0, np.float32))
     assert max(old.values(0)) <= 1.0 < max(new.values(0))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("delta", [False, True])
+def test_bit_by_bit_the_same_is_sent_as_at_once(encoding: str, delta: bool) -> None:
+    """Also of later rounds, where error feedback carries over what earlier ones left."""
+    spec = make_spec(encoding, delta=delta)
+    noise = np.random.default_rng(1)
+    whole, parts = (make_models(spec, np.zeros(2_000, np.float32), random.Random(1)) for _ in range(2))
+    layout = make_encoding(spec, PAYLOAD).layout(2_000)
+    for _ in range(3):
+        update = noise.normal(size=2_000).astype(np.float32)
+        growing = np.zeros_like(update)
+        at_once, bit_by_bit = whole.pack(update.copy()), parts.begin(growing)
+        for indices in (range(1, layout.fragments, 2), range(layout.fragments)):
+            for index in indices:
+                growing[layout.slice(index)] = update[layout.slice(index)]
+            new = parts.add(bit_by_bit, growing, indices)
+            assert set(new) <= set(indices)
+        for index in range(layout.fragments):
+            if encoding in ("top-k", "random-mask", "int8"):  # rounded or drawn at random
+                continue
+            assert bytes(memoryview(at_once[index])) == bytes(memoryview(bit_by_bit[index]))
+        for pieces in (at_once, bit_by_bit):
+            sent = np.concatenate([pieces.values(index) for index in range(layout.fragments)])
+            assert np.isfinite(sent).all() and sent.any()
+
+
+def test_what_is_not_final_is_neither_sent_nor_taken_from_the_rest() -> None:
+    models = make_models(make_spec("top-k"), np.zeros(2_000, np.float32), random.Random(1))
+    first = models.begin(np.ones(2_000, np.float32))
+    models.add(first, np.ones(2_000, np.float32), [1])
+    with pytest.raises(KeyError):
+        first[0]
+    second = models.pack(np.full(2_000, 4.0, np.float32))
+    assert max(second.values(0)) == pytest.approx(4.0), "nothing was sent of it before"
+    assert max(second.values(1)) >= 4.0
 
 
 # -- slices of a base ---------------------------------------------------------------------

@@ -62,7 +62,8 @@ class RunOfOnePeer(RuleBasedStateMachine):
         self.collected = start
         self.begun = 0
         self.own: np.ndarray | None = None
-        self.sent: list[int] = []
+        self.sent: dict[int, np.ndarray] = {}
+        """Of the present update, by index."""
         self.contributes_from = 0
         self.accepted: dict[int, list[tuple[int, float, int]]] = defaultdict(list)
         self.closed: list[int] = []
@@ -93,12 +94,13 @@ class RunOfOnePeer(RuleBasedStateMachine):
                     assert number > self.begun and 0 < self.contributes_from <= number
                     np.testing.assert_array_equal(vector, self.current)
                     self.asked, self.round, self.begun = action, number, number
+                    self.sent = {}
                 case SendFragments(round=number):
-                    assert number == self.round and number not in self.sent
-                    assert 0 < self.contributes_from <= number
-                    self.sent.append(number)
-                    assert self.own is not None
-                    np.testing.assert_array_equal(self.joined(action), self.own)
+                    assert number == self.round and 0 < self.contributes_from <= number
+                    for index, values in action.fragments:
+                        assert index not in self.sent
+                        np.testing.assert_array_equal(values, self.update[LAYOUT.slice(index)])
+                        self.sent[index] = np.array(values)
                 case Skipped(round=number, to=there):
                     assert number in (self.round, self.round + 1) and number < there <= ROUNDS
                     self.skipped += there - number
@@ -122,10 +124,6 @@ class RunOfOnePeer(RuleBasedStateMachine):
                 case Finished():
                     assert self.closed[-1] == ROUNDS and self.contributes_from in (0, ROUNDS)
                     self.over = True
-
-    @staticmethod
-    def joined(sent: SendFragments) -> np.ndarray:
-        return np.concatenate([values for _, values in sorted(sent.fragments, key=lambda pair: pair[0])])
 
     def check_mean(self, listened: bool, vector: np.ndarray) -> None:
         assert listened is (self.own is None)
@@ -215,12 +213,23 @@ class RunOfOnePeer(RuleBasedStateMachine):
     def the_trainer_answers(self, value: int) -> None:
         asked, self.asked = self.asked, None
         if isinstance(asked, StartTraining):
-            self.own = np.full(LAYOUT.parameters, value, np.float32)
-            self.do(self.rounds.trained(self.own, 1.0, 0.5, 10, self.now))
+            self.update = np.full(LAYOUT.parameters, value, np.float32)
+            self.own = self.update.copy()
+            for index, values in self.sent.items():  # that stays, even if training was done once more
+                self.own[LAYOUT.slice(index)] = values
+            self.do(self.rounds.trained(self.update, 1.0, 0.5, 10, self.now))
         else:
             if self.round < ROUNDS:
                 self.round += 1
             self.do(self.rounds.evaluated(0.5, 10, self.now))
+
+    @precondition(lambda self: isinstance(self.asked, StartTraining))
+    @rule(indices=st.lists(st.integers(0, LAYOUT.fragments - 1)), value=st.integers(-100, 100))
+    def training_is_done_with_some(self, indices: list[int], value: int) -> None:
+        self.update = np.full(LAYOUT.parameters, value, np.float32)
+        before = set(self.sent)
+        self.do(self.rounds.final(indices, self.update, self.now))
+        assert set(self.sent) in (before, before | set(indices))
 
     @rule(seconds=st.floats(0.0, 30.0))
     def time_passes(self, seconds: float) -> None:
@@ -249,8 +258,10 @@ class RunOfOnePeer(RuleBasedStateMachine):
     def somebody_appears(self) -> None:
         own = self.rounds.own_fragments()
         if own is not None:
-            assert own.round == self.sent[-1] == self.round
-            assert self.joined(own).shape == (LAYOUT.parameters,)
+            assert own.round == self.round
+            assert {index: values.tobytes() for index, values in own.fragments} == {
+                index: values.tobytes() for index, values in self.sent.items()
+            }
 
     @invariant()
     def something_always_leads_on(self) -> None:

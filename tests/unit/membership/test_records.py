@@ -178,6 +178,14 @@ def test_who_does_not_know_of_stale_fragments_means_the_default():
     assert run_spec_of(message).stale_rounds == 1
 
 
+@pytest.mark.parametrize("streaming", [0.0, 0.1, 0.5])
+def test_zero_that_is_not_the_default_is_told_from_nothing(streaming):
+    spec = RunSpec(run_id=SPEC.run_id, task="x", streaming=streaming)
+    message = run_spec_message(spec)
+    assert message.HasField("streaming") is (streaming != RunSpec(run_id=SPEC.run_id, task="x").streaming)
+    assert run_spec_of(message) == spec
+
+
 def test_a_spec_with_options_comes_back_and_is_always_written_alike():
     options = {f"option_{letter}": letter for letter in "zebra"}
     spec = RunSpec(

@@ -60,6 +60,59 @@ def test_batches_instead_of_epochs() -> None:
     assert len(calls) == 3 + 1
 
 
+class Taken:
+    """A stream that keeps what it is given, and how many batches had been done by then."""
+
+    def __init__(self, block: int) -> None:
+        self.block = block
+        self.batches = 0
+        self.put_after: dict[int, int] = {}
+        self.values: dict[int, np.ndarray] = {}
+
+    def put(self, index: int, values: np.ndarray) -> None:
+        assert index not in self.values
+        self.put_after[index] = self.batches
+        self.values[index] = np.array(values)
+
+    def alive(self) -> None:
+        self.batches += 1
+
+
+def streamed(block: int, **changes: Any) -> tuple[np.ndarray, Taken, Any]:
+    taken = Taken(block)
+    spec = RunSpec(run_id="0" * 32, task="m:f", **{"local_batches": 10, "test_samples": 1, **changes})
+    momentum = TorchOptimizer.of(torch.optim.SGD, momentum=0.9)
+    host = Host("cpu", alive=taken.alive, stream=taken)
+    norm = lambda: nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))  # noqa: E731
+    made = task(optimizer=momentum, model=norm)
+    one = made.learner(Share(spec=spec, shard=0, train=DATA, test=DATA, host=host))
+    trained, outcome = one.train(1, one.vector())
+    return trained, taken, outcome
+
+
+@pytest.mark.parametrize("block", [1, 7, 30, 1000])
+@pytest.mark.parametrize("streaming", [0.0, 0.5, 1.0])
+def test_what_is_called_final_is_what_comes_out(block: int, streaming: float) -> None:
+    """Whatever the optimiser goes on doing, and though statistics are taken at the end."""
+    trained, taken, _ = streamed(block, streaming=streaming)
+    together = np.concatenate([taken.values[index] for index in range(-(-len(trained) // block))])
+    np.testing.assert_array_equal(together, trained)
+
+
+def test_blocks_become_final_over_the_last_batches_alone() -> None:
+    trained, taken, _ = streamed(1, streaming=0.5)
+    weights = 4 * 8 + 8 + 8 + 8 + 8 * 2 + 2
+    after = [taken.put_after[index] for index in range(len(trained))]
+    assert min(after) == 5 and len({when for when in after if when < 9}) == 4
+    assert all(when == 10 for when in after[weights:]), "statistics are known at the end"
+
+
+def test_with_nothing_frozen_the_model_is_as_if_nothing_were_streamed() -> None:
+    plain = streamed(0)[0]
+    np.testing.assert_array_equal(streamed(5, streaming=0.0)[0], plain)
+    assert not np.array_equal(streamed(5, streaming=1.0)[0], plain)
+
+
 def test_numbers_can_be_learned_with_a_loss_and_a_metric_of_ones_own() -> None:
     def near(output: Tensor, labels: Tensor) -> Tensor:
         return (output[:, 0] - labels).abs() < 0.5
