@@ -1,8 +1,9 @@
 """What the daemon and its trainer process say to each other, and the memory that they share.
 
 Small typed messages travel as JSON lines over a socket pair. Model vectors never do: they lie in an
-anonymous file that both processes map, one slot for each direction, so that nothing is copied through a
-pipe and nothing is left behind, however either process ends.
+anonymous file, one slot for each direction, so that nothing is copied through a pipe and nothing is left
+behind, however either process ends. The trainer maps it; the daemon, whose memory is to stay small, reads
+and writes it.
 """
 
 from __future__ import annotations
@@ -151,11 +152,36 @@ def map_memory(fd: int, parameters: int) -> tuple[Vector, Vector]:
 
     Raises ValueError when the file has another size: touching pages beyond its end would be fatal.
     """
-    if not 0 < parameters <= MAX_PARAMETERS or os.fstat(fd).st_size != _memory_bytes(parameters):
-        raise ValueError(f"the shared memory does not hold two models of {parameters} floats")
+    check_memory(fd, parameters)
     shared = mmap.mmap(fd, _memory_bytes(parameters))
     slots = np.frombuffer(shared, np.float32).reshape(2, parameters)
     return slots[0], slots[1]
+
+
+def check_memory(fd: int, parameters: int) -> None:
+    """ValueError when the file is not of the size for such models."""
+    if not 0 < parameters <= MAX_PARAMETERS or os.fstat(fd).st_size != _memory_bytes(parameters):
+        raise ValueError(f"the shared memory does not hold two models of {parameters} floats")
+
+
+def write_model(fd: int, vector: Vector) -> None:
+    """Into slot 0. OSError when there is no memory left."""
+    data = np.ascontiguousarray(vector, np.float32).data.cast("B")
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, data[done:], done)
+
+
+def read_update(fd: int, update: Vector, where: slice) -> None:
+    """That part of slot 1 into the same part of `update`, shape (parameters,). OSError when there is none."""
+    into = update[where].data.cast("B")
+    begin = update.nbytes + where.start * update.itemsize
+    done = 0
+    while done < len(into):
+        read = os.preadv(fd, [into[done:]], begin + done)
+        if not read:
+            raise OSError("the shared memory is too short")
+        done += read
 
 
 def _memory_bytes(parameters: int) -> int:

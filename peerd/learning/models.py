@@ -57,9 +57,11 @@ class Models:
         rng: random.Random,
     ) -> None:
         self.model = frozen(initial)
-        """The last aggregate; before the first, the initial model."""
+        """The last aggregate; before the first, the initial model. While an own update is exchanged that
+        update, where nothing needs the aggregate any more: of a large model, each one counts."""
         self._slices = slices
         self._deltas = spec.deltas
+        self._keeps_last = spec.deltas or spec.aggregator == "clipped-mean"
         self._sparse = spec.encoding in SPARSE
         self._layout = layout
         self._encoding = encoding
@@ -132,6 +134,8 @@ class Models:
             elif self._values is not update:
                 values[:] = update[where]
         pieces.settle(new)
+        if len(pieces.final) == len(pieces) and not self._keeps_last:
+            self.model = frozen(self._values)  # stands in for what is missing, so the old one can go
         return new
 
     def pack(self, update: Vector) -> Pieces:

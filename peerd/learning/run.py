@@ -114,8 +114,8 @@ class Run:
         """Until the last round is done, `stop`, or failure. Never raises for a trainer's failure."""
         try:
             await self._begin()
-            while (job := await self._jobs.get()) is not None:
-                await self._work_until_done(job)
+            while await self._do_next_job():
+                pass
         except (TrainerDied, TaskError) as error:
             self._end("failed", str(error))
             self._log.error("run failed on this peer", error=str(error))
@@ -169,6 +169,13 @@ class Run:
         early, self._early = self._early, []
         for fragment in early:
             self.on_fragment(fragment)
+
+    async def _do_next_job(self) -> bool:
+        """False where there is none any more. On its own, so that a model is not held while waiting."""
+        job = await self._jobs.get()
+        if job is not None:
+            await self._work_until_done(job)
+        return job is not None
 
     async def _work_until_done(self, job: StartTraining | Evaluate) -> None:
         rounds = self._live()
@@ -411,4 +418,4 @@ class Run:
 
 
 def _digest(vector: Vector) -> str:
-    return hashlib.sha256(vector.tobytes()).hexdigest()
+    return hashlib.sha256(vector.data).hexdigest()

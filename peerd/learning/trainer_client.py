@@ -40,10 +40,12 @@ from peerd.trainerproto import (
     Train,
     Trained,
     Vector,
+    check_memory,
     create_memory,
     decode_from_trainer,
     encode,
-    map_memory,
+    read_update,
+    write_model,
 )
 from peerd.types import RunSpec
 
@@ -103,8 +105,8 @@ class _Child:
     writer: asyncio.StreamWriter
     memory: int
     tasks: list[asyncio.Task[None]]
-    model: Vector | None = None
-    update: Vector | None = None
+    parameters: int = 0
+    """0 until it is ready."""
     cpu_seconds: float = 0.0
     last_words: str = ""
 
@@ -163,10 +165,13 @@ class TrainerClient:
         except TimeoutError:
             raise await self._died(child, "it took too long to start") from None
         try:
-            child.model, child.update = map_memory(child.memory, ready.parameters)
+            check_memory(child.memory, ready.parameters)
+            initial = np.empty(ready.parameters, np.float32)
+            read_update(child.memory, initial, slice(0, ready.parameters))
         except (ValueError, OSError) as error:
             raise await self._died(child, str(error)) from None
-        return TrainerReady(ready.parameters, child.update.copy())
+        child.parameters = ready.parameters
+        return TrainerReady(ready.parameters, initial)
 
     async def train(
         self, round: int, vector: Vector, layout: Layout | None = None, final: OnFinal = lambda *_: None
@@ -177,18 +182,17 @@ class TrainerClient:
         that they lie in.
         """
         child = self._idle_child(vector)
-        assert child.update is not None
         update = np.empty_like(vector)
 
         def take(blocks: Sequence[int]) -> None:
-            assert layout is not None and child.update is not None
+            assert layout is not None
             for where in spans(layout, blocks):
-                update[where] = child.update[where]
+                read_update(child.memory, update, where)
             final(blocks, update)
 
         job = Train(round=round, block_values=layout.fragment_values if layout else 0)
         reply = await self._ask(child, job, Trained, take if layout else None)
-        update[:] = child.update
+        read_update(child.memory, update, slice(0, len(update)))
         return TrainResult(
             update, reply.loss, reply.accuracy, reply.samples, reply.usage.cpu_seconds, reply.seconds
         )
@@ -259,7 +263,7 @@ class TrainerClient:
                     self._log(child.last_words)
 
     async def _end(self, child: _Child) -> None:
-        """Kill, reap, and let go of everything. The mapped memory goes with its last view."""
+        """Kill, reap, and let go of everything."""
         self._ended_cpu_seconds += child.cpu_seconds
         child.cpu_seconds = 0.0
         with contextlib.suppress(ProcessLookupError):
@@ -285,14 +289,14 @@ class TrainerClient:
 
     def _idle_child(self, vector: Vector) -> _Child:
         child = self._child
-        if child is None or self.state == "dead" or child.model is None:
+        if child is None or self.state == "dead" or not child.parameters:
             self.state = "dead" if self.state == "dead" else "off"
             raise TrainerDied("the trainer process is not running")
         if self.state != "idle":
             raise RuntimeError("the trainer does one job at a time")
-        if vector.shape != child.model.shape:
-            raise ValueError(f"the model has shape {child.model.shape}, not {vector.shape}")
-        child.model[:] = vector
+        if vector.shape != (child.parameters,):
+            raise ValueError(f"the model has {child.parameters} floats, not {vector.shape}")
+        write_model(child.memory, vector)
         return child
 
     async def _ask(

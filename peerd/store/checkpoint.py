@@ -76,7 +76,7 @@ class Checkpoint:
         """Replace the checkpoint. OSError when the disk refuses; the earlier one is then intact."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._clear_leftovers()
-        data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
+        data = np.ascontiguousarray(vector, dtype="<f4").data.cast("B")
         name = _VECTOR_FILES[1] if self._in_force() == _VECTOR_FILES[0] else _VECTOR_FILES[0]
         write_atomic(self._folder / name, data, 0o600)
         digest = hashlib.sha256(data).hexdigest()

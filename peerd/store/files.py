@@ -9,7 +9,7 @@ from pathlib import Path
 from peerd.errors import InvalidInputError, NotFoundError
 
 
-def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+def write_atomic(path: Path, data: bytes | memoryview, mode: int = 0o644) -> None:
     """Temporary file beside it, fsync, rename, fsync of the folder. OSError when the disk refuses."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

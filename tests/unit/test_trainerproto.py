@@ -14,12 +14,15 @@ from peerd.trainerproto import (
     Train,
     Trained,
     Usage,
+    check_memory,
     create_memory,
     decode_from_trainer,
     decode_to_trainer,
     encode,
     map_memory,
+    read_update,
     size_memory,
+    write_model,
 )
 from peerd.types import RunSpec
 
@@ -51,14 +54,22 @@ def test_both_sides_see_the_same_memory() -> None:
     fd = create_memory()
     try:
         size_memory(fd, 5)
-        ours, theirs = map_memory(fd, 5), map_memory(fd, 5)
-        ours[0][:] = np.arange(5)
-        theirs[1][:] = 7
-        assert theirs[0].tolist() == [0, 1, 2, 3, 4]
-        assert ours[1].tolist() == [7] * 5
+        check_memory(fd, 5)
+        model, trained = map_memory(fd, 5)
+        write_model(fd, np.arange(5, dtype=np.float32))
+        assert model.tolist() == [0, 1, 2, 3, 4]
+        trained[:] = [5, 6, 7, 8, 9]
+        update = np.zeros(5, np.float32)
+        read_update(fd, update, slice(1, 3))
+        assert update.tolist() == [0, 6, 7, 0, 0]
+        read_update(fd, update, slice(0, 5))
+        assert update.tolist() == [5, 6, 7, 8, 9]
+        os.ftruncate(fd, 5)
+        with pytest.raises(OSError, match="too short"):
+            read_update(fd, update, slice(0, 5))
     finally:
         os.close(fd)
-    assert ours[0].dtype == np.float32 and ours[0].tolist() == [0, 1, 2, 3, 4]
+    assert model.dtype == np.float32
 
 
 @pytest.mark.parametrize("parameters", [0, -1, 4, 6, MAX_PARAMETERS + 1])
@@ -68,6 +79,8 @@ def test_memory_of_another_size_is_not_mapped(parameters: int) -> None:
         size_memory(fd, 5)
         with pytest.raises(ValueError, match="does not hold"):
             map_memory(fd, parameters)
+        with pytest.raises(ValueError, match="does not hold"):
+            check_memory(fd, parameters)
     finally:
         os.close(fd)
 

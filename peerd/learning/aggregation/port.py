@@ -63,12 +63,16 @@ class Aggregator(ABC):
         only listens. last: the last aggregate, shape (parameters,); None where values are deltas.
 
         Once: what was kept is let go of on the way, so that the result takes its place in memory."""
-        whole = np.empty(self._layout.parameters, np.float32)
+        whole = self._room()
         for index in range(self._layout.fragments):
             where = self._layout.slice(index)
             before = np.zeros(where.stop - where.start, np.float32) if last is None else last[where]
             whole[where] = self._close(index, None if own is None else own(index), before)
         return whole
+
+    def _room(self) -> Vector:
+        """For the result, shape (parameters,)."""
+        return np.empty(self._layout.parameters, np.float32)
 
     @abstractmethod
     def _take(self, index: int, values: Vector, age: int) -> None:

@@ -101,6 +101,8 @@ class RunOfOnePeer(RuleBasedStateMachine):
                         assert index not in self.sent
                         np.testing.assert_array_equal(values, self.update[LAYOUT.slice(index)])
                         self.sent[index] = np.array(values)
+                    if len(self.sent) == LAYOUT.fragments:  # from now on it stands in for what is missing
+                        self.current = np.concatenate([self.sent[i] for i in range(LAYOUT.fragments)])
                 case Skipped(round=number, to=there):
                     assert number in (self.round, self.round + 1) and number < there <= ROUNDS
                     self.skipped += there - number
