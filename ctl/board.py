@@ -8,7 +8,7 @@ from statistics import fmean
 from rich.table import Table
 
 from ctl.render import fitting, table
-from ctl.text import number_of, one_line, seconds
+from ctl.text import epsilon_of, number_of, one_line, seconds
 from peerd.pb import node_pb2, runs_pb2
 from peerd.types import PacketKind
 
@@ -78,7 +78,7 @@ class Board:
             self._told_round += 1
             results = results_of(statuses, self._told_round)
             if results:
-                yield f"round {self._told_round}/{rounds}: {round_line(results)}"
+                yield f"round {self._told_round}/{rounds}: {round_line(results)}{_spent(statuses)}"
 
     def table(self) -> Table:
         """One row a peer: where it stands, and what its mix node has sent."""
@@ -106,6 +106,12 @@ class Board:
             f"{last.accuracy_local:.3f}" if last and not last.listened else "",
             *mixing,
         )
+
+
+def _spent(statuses: Iterable[runs_pb2.RunStatus]) -> str:
+    """The most that a peer has spent so far; some may have gone on already."""
+    spent = [status.epsilon for status in statuses if status.HasField("epsilon")]
+    return f", epsilon {epsilon_of(max(spent))}" if spent else ""
 
 
 def _is_new(status: runs_pb2.RunStatus) -> bool:

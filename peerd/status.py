@@ -192,3 +192,6 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     announced: bool = False
     contributes_from: int = 0
     rounds_skipped: int = 0
+    epsilon: float | None = None
+    """Spent by this peer in this run so far, at the spec's `privacy_delta`; None without noise, or while the
+    trainer still starts."""

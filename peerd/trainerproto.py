@@ -43,12 +43,16 @@ class Begin(_Message, frozen=True, kw_only=True):
     """What this host's operator allows: nothing else is imported."""
     task_path: str = ""
     """A folder to import from, besides PYTHONPATH; empty: none."""
+    released: int = 0
+    """Updates of this run that have left this peer, or may have."""
 
 
 class Train(_Message, frozen=True, kw_only=True):
     """Train the model of slot 0 for one round, leave it in slot 1, answer `Trained`."""
 
     round: int
+    released: int = 0
+    """As in `Begin`, with this one."""
 
 
 class Evaluate(_Message, frozen=True, kw_only=True):
@@ -76,6 +80,8 @@ class Ready(_Report, frozen=True, kw_only=True):
     """The shared memory now has its size; the initial model lies in slot 1."""
 
     parameters: int
+    epsilon: float | None = None
+    """What the updates cost that `Begin` tells of; None without noise."""
 
 
 class Progress(_Report, frozen=True, kw_only=True):
@@ -89,6 +95,8 @@ class Trained(_Report, frozen=True, kw_only=True):
     """Of the trained model, as `Evaluate` would measure it."""
     samples: int
     seconds: float
+    epsilon: float | None = None
+    """What the updates cost that `Train` tells of; None without noise."""
 
 
 class Evaluated(_Report, frozen=True, kw_only=True):

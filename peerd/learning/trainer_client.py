@@ -66,18 +66,22 @@ class TrainerReady:
     parameters: int
     initial: Vector
     """Shape (parameters,); the same on every peer of the run."""
+    epsilon: float | None = None
+    """Spent before; None without noise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainResult:
     update: Vector
-    """The trained model, shape (parameters,), finite."""
+    """The trained model, shape (parameters,), finite; bounded and noised as the spec says."""
     loss: float
     accuracy: float
     """Of that model, on the shared test set."""
     samples: int
     cpu_seconds: float
     seconds: float
+    epsilon: float | None = None
+    """Spent with this update; None without noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +133,9 @@ class TrainerClient:
 
     # -- calls ----------------------------------------------------------------
 
-    async def start(self, spec: RunSpec, shard: int, shards: int) -> TrainerReady:
-        """A new process, the earlier one ended. It takes part `shard` of `shards` of the data.
+    async def start(self, spec: RunSpec, shard: int, shards: int, released: int = 0) -> TrainerReady:
+        """A new process, the earlier one ended. It takes part `shard` of `shards` of the data. `released`:
+        how many updates of the run have left this peer before.
 
         Raises TaskError when the data cannot be used.
         """
@@ -150,6 +155,7 @@ class TrainerClient:
             device=self._config.device,
             tasks=self._config.tasks,
             task_path=self._config.task_path,
+            released=released,
         )
         try:
             async with asyncio.timeout(self._config.start_timeout_seconds):
@@ -160,15 +166,22 @@ class TrainerClient:
             child.model, child.update = map_memory(child.memory, ready.parameters)
         except (ValueError, OSError) as error:
             raise await self._died(child, str(error)) from None
-        return TrainerReady(ready.parameters, child.update.copy())
+        return TrainerReady(ready.parameters, child.update.copy(), ready.epsilon)
 
-    async def train(self, round: int, vector: Vector) -> TrainResult:
-        """One round of training that begins with `vector`. Raises TaskError when it diverges."""
+    async def train(self, round: int, vector: Vector, released: int = 0) -> TrainResult:
+        """One round of training that begins with `vector`. `released`: updates that have left this peer, if
+        this one does, too. Raises TaskError when it diverges."""
         child = self._idle_child(vector)
-        reply = await self._ask(child, Train(round=round), Trained)
+        reply = await self._ask(child, Train(round=round, released=released), Trained)
         update = child.update.copy() if child.update is not None else vector
         return TrainResult(
-            update, reply.loss, reply.accuracy, reply.samples, reply.usage.cpu_seconds, reply.seconds
+            update,
+            reply.loss,
+            reply.accuracy,
+            reply.samples,
+            reply.usage.cpu_seconds,
+            reply.seconds,
+            reply.epsilon,
         )
 
     async def evaluate(self, vector: Vector, test_samples: int) -> EvalResult:

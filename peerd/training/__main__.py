@@ -34,8 +34,10 @@ from peerd.trainerproto import (
     map_memory,
     size_memory,
 )
+from peerd.training.accountant import spent
 from peerd.training.session import open_learner
 from peerd.training.task import Host
+from peerd.types import RunSpec
 
 PROGRESS_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1
@@ -74,10 +76,12 @@ def serve(daemon: Daemon, memory: int) -> None:
     host = Host(begin.device, begin.threads, daemon.alive)
     learner = open_learner(begin.spec, begin.shard, begin.shards, host, begin.tasks)
     parameters, model, update = _shared(memory, learner.vector())
-    daemon.tell(Ready(parameters=parameters, usage=usage()))
+    epsilon = _epsilon(begin.spec, begin.released)
+    daemon.tell(Ready(parameters=parameters, epsilon=epsilon, usage=usage()))
     while (request := daemon.listen()) is not None:
         match request:
-            case Train(round=number):
+            case Train(round=number, released=released):
+                epsilon = _epsilon(begin.spec, released)
                 update[:], outcome = learner.train(number, model)
                 daemon.tell(
                     Trained(
@@ -85,6 +89,7 @@ def serve(daemon: Daemon, memory: int) -> None:
                         accuracy=outcome.accuracy,
                         samples=outcome.samples,
                         seconds=outcome.seconds,
+                        epsilon=epsilon,
                         usage=usage(),
                     )
                 )
@@ -100,6 +105,11 @@ def serve(daemon: Daemon, memory: int) -> None:
                 )
             case Begin():
                 return
+
+
+def _epsilon(spec: RunSpec, released: int) -> float | None:
+    """Raises NotFoundError where the library for it is missing."""
+    return spent(spec.noise_multiplier, spec.privacy_delta, released) if spec.noised else None
 
 
 def _shared(memory: int, initial: Vector) -> tuple[int, Vector, Vector]:
