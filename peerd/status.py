@@ -172,6 +172,8 @@ class RoundResult(msgspec.Struct, frozen=True, kw_only=True):
     listened: bool = False
     """The aggregate is that of the others alone."""
     stale_fragments: int = 0
+    epsilon: float | None = None
+    """Spent in this run with this round's update; None without noise, or where the peer listened."""
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):

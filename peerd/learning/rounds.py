@@ -76,6 +76,7 @@ class _Trained:
     accuracy: float
     samples: int
     seconds: float
+    epsilon: float | None = None
     pieces: Pieces | None = None
     """None before it is sent."""
 
@@ -209,13 +210,20 @@ class Rounds:
     # -- the trainer's events -------------------------------------------------
 
     def trained(
-        self, update: Vector, loss: float, accuracy_local: float, samples: int, now: float
+        self,
+        update: Vector,
+        loss: float,
+        accuracy_local: float,
+        samples: int,
+        now: float,
+        epsilon: float | None = None,
     ) -> list[Action]:
-        """The trained model, shape (parameters,), finite; samples: how many it was trained on."""
+        """The trained model, shape (parameters,), finite; samples: how many it was trained on; epsilon: what
+        the run has cost this peer with it."""
         if self._stage is not Stage.TRAINING:
             return []
         seconds = now - self._began
-        self._own = _Trained(frozen(update), loss, accuracy_local, samples, seconds)
+        self._own = _Trained(frozen(update), loss, accuracy_local, samples, seconds, epsilon)
         return self._enter(Stage.EXCHANGING, now)
 
     def evaluated(self, accuracy: float, test_samples: int, now: float) -> list[Action]:
@@ -369,6 +377,7 @@ class Rounds:
             train_samples=own.samples if own else 0,
             listened=own is None,
             stale_fragments=stale,
+            epsilon=own.epsilon if own else None,
         )
         self._results.add(result)
         return [

@@ -189,7 +189,7 @@ class Run:
             )
             self._step(
                 lambda rounds, now: rounds.trained(
-                    trained.update, trained.loss, trained.accuracy, trained.samples, now
+                    trained.update, trained.loss, trained.accuracy, trained.samples, now, trained.epsilon
                 )
             )
         else:

@@ -282,6 +282,9 @@ async def test_what_leaves_is_noised_and_counted_before_it_leaves(make_run, arou
     ]  # fmt: skip
     one, other = (joined(payloads) for what, _, payloads in around.sent if what == "all")
     assert np.linalg.norm(one - other) > 50.0  # noise of norm 100 each, anew
+    feed(again, 1, 0.0)
+    result = (await until(again, "evaluating")).results[0]
+    assert result.epsilon == again.status().epsilon
     again.stop()
     await main
 

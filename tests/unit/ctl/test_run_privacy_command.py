@@ -115,15 +115,19 @@ def test_what_was_spent_is_shown_where_there_is_noise(alice: Any, peerctl: Any) 
     assert (lines[0][-1], lines[2][-1]) == ("Epsilon", "28.38")
 
 
-def test_each_round_tells_what_the_peer_that_spent_most_has_spent() -> None:
+def test_each_round_tells_what_the_peer_that_spent_most_had_spent(alice: Any, peerctl: Any) -> None:
     board = Board(["a", "b"])
-    closed = runs_pb2.RoundResult(round=1, accuracy=0.5, test_samples=9)
+    closed = runs_pb2.RoundResult(round=1, accuracy=0.5, test_samples=9, cohort=6, closed_by="complete")
     spec = runs_pb2.RunSpec(rounds=3)
-    board.update_run("a", runs_pb2.RunStatus(spec=spec, state="running", results=[closed], epsilon=0.0))
+    board.update_run("a", runs_pb2.RunStatus(spec=spec, state="running", results=[closed], epsilon=9.0))
+    closed.epsilon = 4.5
     (line,) = board.update_run(
-        "b", runs_pb2.RunStatus(spec=spec, state="running", results=[closed], epsilon=4.5)
+        "b", runs_pb2.RunStatus(spec=spec, state="running", results=[closed], epsilon=9.0)
     )
-    assert line.endswith(", epsilon 4.50")
+    assert line.endswith(", cohort 6, epsilon 4.50")
+    alice.run.results.append(closed)
+    rows = [line.split() for line in peerctl("run", "show").stdout.splitlines()]
+    assert rows[-1][-3:] == ["4.50", "6", "complete"]
 
 
 @pytest.mark.parametrize(
