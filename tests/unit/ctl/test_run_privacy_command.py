@@ -9,7 +9,6 @@ import pytest
 
 from ctl import tasks
 from ctl.board import Board
-from ctl.text import epsilon_of
 from peerd.errors import NotFoundError
 from peerd.pb import runs_pb2
 
@@ -128,12 +127,3 @@ def test_each_round_tells_what_the_peer_that_spent_most_had_spent(alice: Any, pe
     alice.run.results.append(closed)
     rows = [line.split() for line in peerctl("run", "show").stdout.splitlines()]
     assert rows[-1][-3:] == ["4.50", "6", "complete"]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0, "0.00"), (0.00123, "0.00123"), (0.0012301, "0.00124"), (0.9999, "1"), (28.3734, "28.38"),
-     (999.999, "1000.00"), (4380.4, "4,381"), (2e12, "2,000,000,000,000")],
-)  # fmt: skip
-def test_an_epsilon_is_never_shown_smaller_than_it_is(value: float, text: str) -> None:
-    assert epsilon_of(value) == text
