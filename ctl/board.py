@@ -8,7 +8,7 @@ from statistics import fmean
 from rich.table import Table
 
 from ctl.render import fitting, table
-from ctl.text import number_of, one_line, seconds
+from ctl.text import epsilon_of, number_of, one_line, seconds
 from peerd.pb import node_pb2, runs_pb2
 from peerd.types import PacketKind
 
@@ -140,6 +140,7 @@ def round_line(results: list[runs_pb2.RoundResult]) -> str:
         text += f", local {fmean(r.accuracy_local for r in trained):.3f}"
         text += f", training {seconds(fmean(r.train_seconds for r in trained))}"
     text += f", exchange {seconds(fmean(r.exchange_seconds for r in results))}, cohort {cohort(results)}"
+    text += f", epsilon {spent(results)}" if spent(results) else ""
     unusual = sorted({r.closed_by for r in results} - {"complete", ""})
     listened, lost = len(results) - len(trained), sum(r.gave_up for r in results)
     if unusual:
@@ -153,6 +154,12 @@ def cohort(results: Iterable[runs_pb2.RoundResult]) -> str:
     """How many contributed, oneself included; peers may see it differently."""
     sizes = sorted({result.cohort for result in results})
     return f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+
+
+def spent(results: Iterable[runs_pb2.RoundResult]) -> str:
+    """The most that a peer has spent by then; empty where there is no noise."""
+    known = [result.epsilon for result in results if result.HasField("epsilon")]
+    return epsilon_of(max(known)) if known else ""
 
 
 def round_rows(statuses: list[runs_pb2.RunStatus]) -> Iterator[tuple[object, ...]]:
@@ -170,6 +177,7 @@ def round_rows(statuses: list[runs_pb2.RunStatus]) -> Iterator[tuple[object, ...
             seconds(fmean(r.train_seconds for r in trained)) if trained else "",
             seconds(fmean(r.exchange_seconds for r in results)),
             seconds(fmean(r.round_seconds for r in results)),
+            spent(results),
             cohort(results),
             len(results) - len(trained),
             sum(r.stale_fragments for r in results),
@@ -182,9 +190,9 @@ def _trained(results: list[runs_pb2.RoundResult]) -> list[runs_pb2.RoundResult]:
 
 
 ROUND_COLUMNS = ("Round#", "Accuracy#", "min#", "max#", "Local#", "Training#", "Exchange#", "Whole#",
-                 "Cohort#", "Listened#", "Stale#", "Closed by")  # fmt: skip
+                 "Epsilon#", "Cohort#", "Listened#", "Stale#", "Closed by")  # fmt: skip
 SPARE = ("Local#", "Training#", "Whole#", "min#", "max#")
-RARE = ("Listened#", "Stale#")
+RARE = ("Epsilon#", "Listened#", "Stale#")
 """Left out where nobody has."""
 
 

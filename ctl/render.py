@@ -111,6 +111,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))
 
 
+def print_notice(value: Any) -> None:
+    """One JSON value on stderr, beside that on stdout."""
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False), err=True)
+
+
 def plain(message: Message, without: Collection[str] = ()) -> dict[str, Any]:
     """A protobuf message as plain data under its proto names; 64-bit integers stay numbers.
 

@@ -38,6 +38,12 @@ def divide(spec: RunSpec, shards: int, task_path: str) -> dict[str, Any]:
     return found
 
 
+def privacy(spec: RunSpec, epsilon: float | None = None) -> dict[str, Any]:
+    """What the whole run costs a peer with the spec's noise; or with the least noise for that epsilon."""
+    found: dict[str, Any] = _ask({"type": "Privacy", "spec": msgspec.to_builtins(spec), "epsilon": epsilon})
+    return found
+
+
 def _ask(request: dict[str, Any]) -> Any:
     """Raises the PeerdError that the child names, or one with its last words."""
     house = str(Path(peerd.__file__).parent.parent)
@@ -53,7 +59,7 @@ def _ask(request: dict[str, Any]) -> Any:
         reply = json.loads(done.stdout)
     except ValueError:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        raise PeerdError(f"the task cannot be looked at: {said[-1]}") from None
+        raise PeerdError(f"the trainer's side has no answer: {said[-1]}") from None
     if "error" in reply:
         raise getattr(errors, reply["kind"], PeerdError)(reply["error"])
     return reply["answer"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -61,6 +62,16 @@ def size(value: float) -> str:
         if value < 1024:
             return f"{value:.1f} {unit}"
     return f"{value / 1024:.1f} GiB"
+
+
+def epsilon_of(value: float) -> str:
+    """Never less than it is: 0.00123 -> 0.00124; 28.3734 -> 28.38; 4380.4 -> 4,381."""
+    if value >= 1000:
+        return f"{math.ceil(value):,}"
+    if value >= 1 or value == 0:
+        return f"{math.ceil(value * 100) / 100:.2f}"
+    step = math.floor(math.log10(value)) - 2
+    return f"{math.ceil(value / 10.0**step) * 10.0**step:.3g}"
 
 
 def count(value: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from peerd.errors import InvalidInputError
 from peerd.learning.fragment import Vector
 from peerd.observe import Alarms, EventLog
-from peerd.store import Checkpoint, Saved
+from peerd.store import Checkpoint, Releases, Saved
 from peerd.types import RunSpec
 
 
@@ -49,10 +49,13 @@ class Keeper:
 
 
 class RunKeeper:
-    """The checkpoint of the run that this peer takes part in."""
+    """The checkpoint of the run that this peer takes part in, and the count of what it has released."""
 
-    def __init__(self, checkpoint: Checkpoint, events: EventLog, alarms: Alarms, log: Any) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, releases: Releases, events: EventLog, alarms: Alarms, log: Any
+    ) -> None:
         self._checkpoint = checkpoint
+        self._releases = releases
         self._events = events
         self._log = log
         self._keeper = Keeper("checkpoint", alarms)
@@ -89,6 +92,13 @@ class RunKeeper:
                 finished=finished,
             )
         )
+
+    async def released(self, run_id: str) -> int:
+        """See `Ledger`."""
+        return await asyncio.to_thread(self._releases.count, run_id)
+
+    async def release(self, run_id: str) -> int:
+        return await asyncio.to_thread(self._releases.add, run_id)
 
     async def close(self) -> None:
         """Wait for a checkpoint that is being written."""

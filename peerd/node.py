@@ -48,7 +48,7 @@ from peerd.presence import Presence
 from peerd.relay import Mixnet, Pump
 from peerd.report import Report
 from peerd.sphinx import Epochs, Geometry
-from peerd.store import Checkpoint
+from peerd.store import Checkpoint, Releases
 from peerd.tracing import TraceFile
 from peerd.types import PeerId
 
@@ -110,7 +110,8 @@ class Node:
             log=log,
         )
         self._trace = TraceFile.open(config.trace, state.peer_id, log)
-        self._run_keeper = RunKeeper(Checkpoint(state_dir / "run"), self.events, self.alarms, log)
+        checkpoint, releases = Checkpoint(state_dir / "run"), Releases(state_dir / "releases.json")
+        self._run_keeper = RunKeeper(checkpoint, releases, self.events, self.alarms, log)
         self._group: asyncio.TaskGroup | None = None
         self._ended: asyncio.Future[None] | None = None
         self.stop_requested = asyncio.Event()

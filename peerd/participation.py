@@ -346,6 +346,7 @@ class Participation:
             payload_bytes=self._post.payload_bytes,
             sink=self,
             save=self._keeper.save,
+            ledger=self._keeper,
             observer=self,
             rng=self._rng,
             clock=monotonic,

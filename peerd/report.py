@@ -242,6 +242,7 @@ class Report:
             cohort=0 if training is None else training.cohort,
             listeners=0 if training is None else training.listeners,
             rounds_skipped=0 if training is None else training.rounds_skipped,
+            epsilon=None if training is None else training.epsilon,
             draining=draining,
             neighbours=self._neighbours() if self._neighbour_labels else (),
         )

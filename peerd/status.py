@@ -172,6 +172,8 @@ class RoundResult(msgspec.Struct, frozen=True, kw_only=True):
     listened: bool = False
     """The aggregate is that of the others alone."""
     stale_fragments: int = 0
+    epsilon: float | None = None
+    """Spent in this run with this round's update; None without noise, or where the peer listened."""
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,3 +194,6 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     announced: bool = False
     contributes_from: int = 0
     rounds_skipped: int = 0
+    epsilon: float | None = None
+    """Spent by this peer in this run so far, at the spec's `privacy_delta`; None without noise, or while the
+    trainer still starts."""

@@ -44,6 +44,8 @@ class Begin(_Message, frozen=True, kw_only=True):
     """What this host's operator allows: nothing else is imported."""
     task_path: str = ""
     """A folder to import from, besides PYTHONPATH; empty: none."""
+    released: int = 0
+    """Updates of this run that have left this peer, or may have."""
 
 
 class Train(_Message, frozen=True, kw_only=True):
@@ -53,6 +55,8 @@ class Train(_Message, frozen=True, kw_only=True):
     block_values: int = 0
     """Floats of a fragment: blocks of so many may be said to be final before the round's training is over
     (`Final`). 0: none may."""
+    released: int = 0
+    """As in `Begin`, with this one."""
 
 
 class Evaluate(_Message, frozen=True, kw_only=True):
@@ -80,6 +84,8 @@ class Ready(_Report, frozen=True, kw_only=True):
     """The shared memory now has its size; the initial model lies in slot 1."""
 
     parameters: int
+    epsilon: float | None = None
+    """What the updates cost that `Begin` tells of; None without noise."""
 
 
 class Progress(_Report, frozen=True, kw_only=True):
@@ -99,6 +105,8 @@ class Trained(_Report, frozen=True, kw_only=True):
     """Of the trained model, as `Evaluate` would measure it."""
     samples: int
     seconds: float
+    epsilon: float | None = None
+    """What the updates cost that `Train` tells of; None without noise."""
 
 
 class Evaluated(_Report, frozen=True, kw_only=True):

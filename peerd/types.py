@@ -103,6 +103,9 @@ AGEING: frozenset[AggregatorName] = frozenset({"mean", "weighted-by-age"})
 """Aggregators that can give a fragment less weight."""
 COMPARING: frozenset[AggregatorName] = frozenset({"median", "trimmed-mean", "krum"})
 """Aggregators that compare fragments value by value, so that all of them must have all values."""
+PRIVACY_DELTA = 1e-5
+LEAST_NOISE = 1e-3
+"""Noise multipliers below it promise nothing, and figures as large as theirs are beyond double precision."""
 TaskOptions = Annotated[
     dict[
         Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z")],
@@ -180,6 +183,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """random-k: the k."""
     share: Fraction = 1.0
     """Which part of an update one peer gets at most."""
+    privacy_clip: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.0
+    """Bound of the L2 norm of what a peer's training changes in a round; 0: none. See `training.privacy`."""
+    noise_multiplier: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.0
+    """Gaussian noise on that change: its deviation, in units of `privacy_clip`; 0: none."""
+    privacy_delta: Annotated[float, msgspec.Meta(ge=1e-30, le=0.5)] = PRIVACY_DELTA
+    """The delta for which the epsilon of this run is calculated; see `training.accountant`."""
     streaming: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.1
     """Over that last share of a round's batches the model is frozen fragment by fragment, and what is frozen
     is sent while the rest still trains; see `training.freezing`. 0: nothing is frozen."""
@@ -205,6 +214,23 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
         if self.stale == "drop" and self.aggregator == "weighted-by-age":
             raise ValueError("aggregator weighted-by-age needs late fragments: stale = use")
+        if self.noise_multiplier and not self.privacy_clip:
+            raise ValueError(
+                "noise_multiplier counts in units of privacy_clip, the bound of an update's norm; "
+                "set privacy_clip above 0, too"
+            )
+        if 0.0 < self.noise_multiplier < LEAST_NOISE:
+            raise ValueError(
+                f"noise_multiplier {self.noise_multiplier:g} is as good as none; "
+                f"use 0 to clip only, or {LEAST_NOISE:g} and more"
+            )
+        if self.privacy_delta != PRIVACY_DELTA and not self.noise_multiplier:
+            raise ValueError("privacy_delta says nothing without noise; set noise_multiplier above 0, too")
+
+    @property
+    def noised(self) -> bool:
+        """Whether there is an epsilon to speak of."""
+        return self.noise_multiplier > 0.0
 
     @property
     def deltas(self) -> bool:

@@ -26,13 +26,14 @@ from ctl.choices import (
     named_values,
 )
 from ctl.client import Client
+from ctl.commands.run_privacy import privacy, tell_cost
 from ctl.contexts import Endpoint
 from ctl.defaults import make_spec
 from ctl.fanout import Answer
 from ctl.notices import Signer, operator_of
 from ctl.steering import Steered
 from ctl.targets import Settings, Targets, again, resolve
-from ctl.text import RUN_DIGITS, Duration
+from ctl.text import RUN_DIGITS, Duration, epsilon_of
 from ctl.watch import view, watch
 from peerd.errors import InvalidInputError
 from peerd.pb import runs_pb2
@@ -46,6 +47,9 @@ SPARE = ("Task", "Listening#", "Run")
 @click.group(cls=Group)
 def run() -> None:
     """Training runs. A peer takes part in one run at a time."""
+
+
+run.add_command(privacy)
 
 
 @run.command("start", cls=Command)
@@ -125,6 +129,15 @@ def run() -> None:
     help="Freeze the model bit by bit over that last share of a round's batches, and send what is frozen "
     "meanwhile; 0: train all of it to the end.  [default: 0.1]",
 )
+@click.option(
+    "--privacy-clip", type=float, help="Bound of the norm of what a peer's training changes; 0: none."
+)
+@click.option(
+    "--noise-multiplier",
+    type=float,
+    help="With --privacy-clip: noise on every update, in units of it. `run privacy` says what it costs.",
+)
+@click.option("--privacy-delta", type=float, help="At which epsilon is calculated.  [default: 1e-05]")
 @click.option("--join-window", type=Duration(), default=15.0,
               help="Announced: who hears of it so soon begins with round 1.  [default: 15s]")  # fmt: skip
 @click.option("--run-id", help="32 hex digits.  [default: drawn, the same for all peers]")
@@ -168,6 +181,7 @@ def start(settings: Settings, /, task: str, wait: bool, join_window: float, **gi
       peerctl --all run start --encoding int8 --aggregator trimmed-mean --trim 0.2
       peerctl --all run start --encoding top-k --density 0.05
       peerctl --all run start --dissemination random-k --fanout 4 --share 0.25
+      peerctl --all run start --privacy-clip 1 --noise-multiplier 0.05
       peerctl run start --run-id 5f0c... --shards 12 --seed 7      on every peer's own host
     """
     targets = resolve(settings)
@@ -183,6 +197,7 @@ def start(settings: Settings, /, task: str, wait: bool, join_window: float, **gi
         return present.exit_code
     if given["shards"] is None:
         spec = msgspec.structs.replace(spec, shards=steering.enrolled(present.good))
+    tell_cost(settings, spec)
     notice = b""
     if signer is not None:
         notice = signer.started(steering.network_of(present.good), spec, join_window)
@@ -293,7 +308,7 @@ def show_run(settings: Settings) -> int:
     "Cohort" is who contributes to the present round, "Listening" the other peers that do not yet. "From" is
     the first round with fragments of this peer, "Skipped" how many it jumped over to catch up. Of each
     closed round: its cohort, how many of the peers that were asked only listened, and fragments of earlier
-    rounds that were averaged in.
+    rounds that were averaged in. "Epsilon" is what the run has cost a peer so far, where it has noise.
 
     \b
     Examples:
@@ -336,7 +351,9 @@ def _watch(settings: Settings, targets: Targets) -> int:
 
 
 def _started(answers: Sequence[Answer[RunStatus]]) -> RenderableType:
-    return render.fitting(COLUMNS, (_row(answer) for answer in answers), SPARE)
+    private = any(answer.value.HasField("epsilon") for answer in answers)
+    columns = (*COLUMNS, "Epsilon#") if private else COLUMNS
+    return render.fitting(columns, (_row(answer)[: len(columns)] for answer in answers), SPARE)
 
 
 def _row(answer: Answer[RunStatus]) -> tuple[object, ...]:
@@ -352,6 +369,7 @@ def _row(answer: Answer[RunStatus]) -> tuple[object, ...]:
         status.listeners,
         status.contributes_from or "-",
         status.rounds_skipped,
+        epsilon_of(status.epsilon) if status.HasField("epsilon") else "",
     )
 
 

@@ -17,6 +17,8 @@ def check_task(spec: RunSpec, allowed: Collection[str] = SHIPPED_TASKS) -> None:
     packages, in one line that says what to do. A task that is not shipped is looked at by the trainer alone.
     """
     check_allowed(spec.task, allowed)
+    if spec.noised:
+        _require_packages("dp_accounting")
     needs = NEEDS.get(spec.task)
     if needs is None:
         return

@@ -47,6 +47,16 @@ class RunObserver(Protocol):
         """A round is closed and its aggregate evaluated."""
 
 
+class Ledger(Protocol):
+    """How many updates of each run have left this peer, or may have: on disk, whatever becomes of the daemon.
+    Both raise OSError, or InvalidInputError where what is there cannot be read."""
+
+    async def released(self, run_id: str) -> int: ...
+
+    async def release(self, run_id: str) -> int:
+        """One more. Returns how many, once that is durable."""
+
+
 class SaveRun(Protocol):
     """The checkpoint. Returns at once; what goes wrong is not the run's concern."""
 

@@ -77,6 +77,7 @@ class _Trained:
     accuracy: float
     samples: int
     seconds: float
+    epsilon: float | None = None
 
 
 class Rounds:
@@ -217,13 +218,20 @@ class Rounds:
         return self._send(update, indices)
 
     def trained(
-        self, update: Vector, loss: float, accuracy_local: float, samples: int, now: float
+        self,
+        update: Vector,
+        loss: float,
+        accuracy_local: float,
+        samples: int,
+        now: float,
+        epsilon: float | None = None,
     ) -> list[Action]:
-        """The trained model, shape (parameters,), finite; samples: how many it was trained on."""
+        """The trained model, shape (parameters,), finite; samples: how many it was trained on; epsilon: what
+        the run has cost this peer with it."""
         if self._stage is not Stage.TRAINING:
             return []
         seconds = now - self._began
-        self._own = _Trained(update, loss, accuracy_local, samples, seconds)
+        self._own = _Trained(update, loss, accuracy_local, samples, seconds, epsilon)
         return self._enter(Stage.EXCHANGING, now)
 
     def evaluated(self, accuracy: float, test_samples: int, now: float) -> list[Action]:
@@ -390,6 +398,7 @@ class Rounds:
             train_samples=own.samples if own else 0,
             listened=own is None,
             stale_fragments=stale,
+            epsilon=own.epsilon if own else None,
         )
         self._results.add(result)
         return [

@@ -35,8 +35,9 @@ from peerd.learning.collect import Others, stale_rounds
 from peerd.learning.dealing import part_of
 from peerd.learning.encoding import make_encoding
 from peerd.learning.fragment import Fragment, Layout, Vector, fragment_values
-from peerd.learning.ports import FragmentSink, RunObserver, SaveRun
+from peerd.learning.ports import FragmentSink, Ledger, RunObserver, SaveRun
 from peerd.learning.rounds import Rounds
+from peerd.learning.spent import Spent
 from peerd.learning.trainer import Trainer
 from peerd.learning.trainer_client import TaskError, TrainerDied
 from peerd.status import RunStatus, TrainerStatus
@@ -65,6 +66,7 @@ class Run:
         payload_bytes: int,
         sink: FragmentSink,
         save: SaveRun,
+        ledger: Ledger,
         observer: RunObserver,
         rng: random.Random,
         clock: Clock,
@@ -92,6 +94,7 @@ class Run:
         self._slice_values = fragment_values(payload_bytes)
         self._sink = sink
         self._save = save
+        self._spent = Spent(spec, ledger)
         self._observer = observer
         self._rng = rng
         self._clock = clock
@@ -146,7 +149,8 @@ class Run:
         self._keep(finished=False)
         if not self._listening:  # the others may be faster: they are to wait for it
             self._contribute(self._start_round)
-        ready = await self._trainer.start()
+        ready = await self._trainer.start(await self._spent.load())
+        self._spent.epsilon = ready.epsilon
         self._observer.trainer_spent("starting", self._trainer.cpu_seconds)
         initial = ready.initial if self._initial is None else self._initial
         if initial.shape != ready.initial.shape:
@@ -181,7 +185,11 @@ class Run:
         rounds = self._live()
         spent = self._trainer.cpu_seconds
         if isinstance(job, StartTraining):
-            trained = await self._trainer.train(job.round, job.vector, self._layout, self._on_final)
+            layout = None if self.spec.privacy_clip else self._layout  # bounded and noised as a whole
+            trained = await self._trainer.train(
+                job.round, job.vector, layout, self._on_final, released=self._spent.updates + 1
+            )
+            await self._spent.count(trained.epsilon)
             self._log.info(
                 "trained",
                 round=job.round,
@@ -191,7 +199,7 @@ class Run:
             )
             self._step(
                 lambda rounds, now: rounds.trained(
-                    trained.update, trained.loss, trained.accuracy, trained.samples, now
+                    trained.update, trained.loss, trained.accuracy, trained.samples, now, trained.epsilon
                 )
             )
         else:
@@ -277,6 +285,7 @@ class Run:
             stage="done" if self.ended else "starting",
             announced=self.announced,
             contributes_from=self.contributes_from,
+            epsilon=self._spent.epsilon,
             model_digest=self._digest,
         )
         if self._rounds is None or self._layout is None:

@@ -1,7 +1,8 @@
 """The trainer of one run, kept going: when its process dies, it is started again and the job is redone.
 
 A job is a round's training or an evaluation; it starts from the weights that it is given, so doing it twice
-gives the same. After `max_restarts` deaths the run fails on this peer.
+gives the same, but for noise, if the spec asks for it; what a dead process has made was seen by nobody. After
+`max_restarts` deaths the run fails on this peer.
 """
 
 from __future__ import annotations
@@ -38,14 +39,16 @@ class Trainer:
         on_restart: Callable[[], None],
     ) -> None:
         self._config = config
-        self._begin = (spec, shard, shards)
+        self._begin = (spec, shard, shards, 0)
         self._log = log
         self._on_restart = on_restart
         self._client = TrainerClient(config, log=lambda line: log.info("trainer", line=line))
         self._restarts = 0
         self._error = ""
 
-    async def start(self) -> TrainerReady:
+    async def start(self, released: int = 0) -> TrainerReady:
+        """`released`: how many updates of the run have left this peer before."""
+        self._begin = (*self._begin[:3], released)
         while True:
             try:
                 return await self._client.start(*self._begin)
@@ -53,10 +56,18 @@ class Trainer:
                 self._count_death(error)
 
     async def train(
-        self, round: int, vector: Vector, layout: Layout | None = None, final: OnFinal = lambda *_: None
+        self,
+        round: int,
+        vector: Vector,
+        layout: Layout | None = None,
+        final: OnFinal = lambda *_: None,
+        *,
+        released: int = 0,
     ) -> TrainResult:
         """After a death fragments may be told to be final again, with other values."""
-        return await self._lasting(lambda: self._client.train(round, vector, layout, final))
+        return await self._lasting(
+            lambda: self._client.train(round, vector, layout, final, released=released)
+        )
 
     async def evaluate(self, vector: Vector, test_samples: int) -> EvalResult:
         return await self._lasting(lambda: self._client.evaluate(vector, test_samples))

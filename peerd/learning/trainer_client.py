@@ -74,18 +74,22 @@ class TrainerReady:
     parameters: int
     initial: Vector
     """Shape (parameters,); the same on every peer of the run."""
+    epsilon: float | None = None
+    """Spent before; None without noise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainResult:
     update: Vector
-    """The trained model, shape (parameters,), finite."""
+    """The trained model, shape (parameters,), finite; bounded and noised as the spec says."""
     loss: float
     accuracy: float
     """Of that model, on the shared test set."""
     samples: int
     cpu_seconds: float
     seconds: float
+    epsilon: float | None = None
+    """Spent with this update; None without noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +141,9 @@ class TrainerClient:
 
     # -- calls ----------------------------------------------------------------
 
-    async def start(self, spec: RunSpec, shard: int, shards: int) -> TrainerReady:
-        """A new process, the earlier one ended. It takes part `shard` of `shards` of the data.
+    async def start(self, spec: RunSpec, shard: int, shards: int, released: int = 0) -> TrainerReady:
+        """A new process, the earlier one ended. It takes part `shard` of `shards` of the data. `released`:
+        how many updates of the run have left this peer before.
 
         Raises TaskError when the data cannot be used.
         """
@@ -158,6 +163,7 @@ class TrainerClient:
             device=self._config.device,
             tasks=self._config.tasks,
             task_path=self._config.task_path,
+            released=released,
         )
         try:
             async with asyncio.timeout(self._config.start_timeout_seconds):
@@ -171,15 +177,21 @@ class TrainerClient:
         except (ValueError, OSError) as error:
             raise await self._died(child, str(error)) from None
         child.parameters = ready.parameters
-        return TrainerReady(ready.parameters, initial)
+        return TrainerReady(ready.parameters, initial, ready.epsilon)
 
     async def train(
-        self, round: int, vector: Vector, layout: Layout | None = None, final: OnFinal = lambda *_: None
+        self,
+        round: int,
+        vector: Vector,
+        layout: Layout | None = None,
+        final: OnFinal = lambda *_: None,
+        *,
+        released: int = 0,
     ) -> TrainResult:
         """One round of training that begins with `vector`. Raises TaskError when it diverges.
 
         `layout`: fragments of it that are final before training is over are told to `final`, with the vector
-        that they lie in.
+        that they lie in. `released`: updates that have left this peer, if this one does, too.
         """
         child = self._idle_child(vector)
         update = np.empty_like(vector)
@@ -190,11 +202,18 @@ class TrainerClient:
                 read_update(child.memory, update, where)
             final(blocks, update)
 
-        job = Train(round=round, block_values=layout.fragment_values if layout else 0)
+        block = layout.fragment_values if layout else 0
+        job = Train(round=round, block_values=block, released=released)
         reply = await self._ask(child, job, Trained, take if layout else None)
         read_update(child.memory, update, slice(0, len(update)))
         return TrainResult(
-            update, reply.loss, reply.accuracy, reply.samples, reply.usage.cpu_seconds, reply.seconds
+            update,
+            reply.loss,
+            reply.accuracy,
+            reply.samples,
+            reply.usage.cpu_seconds,
+            reply.seconds,
+            reply.epsilon,
         )
 
     async def evaluate(self, vector: Vector, test_samples: int) -> EvalResult:

@@ -2,7 +2,7 @@
 what the node says of itself (`Source`).
 
 Names are `peerd_*` with base units. Every value of every label exists from the start, so that rates
-work; only what was never measured (accuracy, loss) is absent. No label names a peer, a path or a
+work; only what was never measured (accuracy, loss, epsilon) is absent. No label names a peer, a path or a
 packet, except the neighbours of links where the operator asked for it.
 """
 
@@ -84,6 +84,8 @@ class Sample(NamedTuple):
     listeners: int = 0
     rounds_skipped: int = 0
     """Of this run: jumped over, to catch up with the others."""
+    epsilon: float | None = None
+    """Spent in this run; None without noise."""
     draining: bool = False
 
 
@@ -273,6 +275,9 @@ class Metrics(Collector):
         if sample.train_loss is not None:
             loss = {"": sample.train_loss}
             yield _gauge("peerd_train_loss", "Mean loss of the last training.", "", loss)
+        if sample.epsilon is not None:
+            text = "Privacy that this peer has spent in the run, at the run's privacy_delta."
+            yield _gauge("peerd_privacy_epsilon", text, "", {"": sample.epsilon})
 
     def _resources(self, sample: Sample) -> Iterator[Metric]:
         stages = CounterMetricFamily(

@@ -35,9 +35,11 @@ from peerd.trainerproto import (
     map_memory,
     size_memory,
 )
+from peerd.training.accountant import spent
 from peerd.training.session import open_learner
 from peerd.training.streaming import BlockStream
 from peerd.training.task import Host
+from peerd.types import RunSpec
 
 PROGRESS_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1
@@ -85,11 +87,13 @@ def serve(daemon: Daemon, memory: int) -> None:
     host = Host(begin.device, begin.threads, alive, stream)
     learner = open_learner(begin.spec, begin.shard, begin.shards, host, begin.tasks)
     parameters, model, update = _shared(memory, learner.vector())
-    daemon.tell(Ready(parameters=parameters, usage=usage()))
+    epsilon = _epsilon(begin.spec, begin.released)
+    daemon.tell(Ready(parameters=parameters, epsilon=epsilon, usage=usage()))
     while (request := daemon.listen()) is not None:
         match request:
-            case Train(round=number, block_values=block):
-                stream.begin(update, block)
+            case Train(round=number, block_values=block, released=released):
+                epsilon = _epsilon(begin.spec, released)
+                stream.begin(update, 0 if begin.spec.privacy_clip else block)  # noised as a whole
                 trained, outcome = learner.train(number, model)
                 stream.check(trained)
                 update[:] = trained
@@ -99,6 +103,7 @@ def serve(daemon: Daemon, memory: int) -> None:
                         accuracy=outcome.accuracy,
                         samples=outcome.samples,
                         seconds=outcome.seconds,
+                        epsilon=epsilon,
                         usage=usage(),
                     )
                 )
@@ -114,6 +119,11 @@ def serve(daemon: Daemon, memory: int) -> None:
                 )
             case Begin():
                 return
+
+
+def _epsilon(spec: RunSpec, released: int) -> float | None:
+    """Raises NotFoundError where the library for it is missing."""
+    return spent(spec.noise_multiplier, spec.privacy_delta, released) if spec.noised else None
 
 
 def _shared(memory: int, initial: Vector) -> tuple[int, Vector, Vector]:

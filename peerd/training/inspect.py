@@ -17,6 +17,7 @@ import numpy as np
 from peerd.dataset import NEEDS
 from peerd.errors import InvalidInputError, NotFoundError, PeerdError
 from peerd.trainerproto import MAX_LINE
+from peerd.training import accountant
 from peerd.training.partition import divide
 from peerd.training.registry import GROUP, SHIPPED, find, load_factory, make_task, options_of, summary
 from peerd.training.session import load_data, open_learner
@@ -45,7 +46,18 @@ class Partition(_Request, tag=True):
     shards: int
 
 
-def answer(request: List | Show | Partition) -> Any:
+class Privacy(_Request, tag=True):
+    """What it costs a peer to contribute to every round."""
+
+    spec: RunSpec
+    epsilon: float | None = None
+    """Not with the spec's noise, but with the least that this asks for."""
+
+
+Request = List | Show | Partition | Privacy
+
+
+def answer(request: Request) -> Any:
     """Plain data. Raises PeerdError."""
     match request:
         case List():
@@ -54,6 +66,8 @@ def answer(request: List | Show | Partition) -> Any:
             return shown(spec)
         case Partition(spec=spec, shards=shards):
             return divided(spec, shards)
+        case Privacy(spec=spec, epsilon=epsilon):
+            return cost(spec, epsilon)
 
 
 def listed() -> list[dict[str, Any]]:
@@ -105,6 +119,15 @@ def divided(spec: RunSpec, shards: int) -> dict[str, Any]:
     }
 
 
+def cost(spec: RunSpec, epsilon: float | None) -> dict[str, Any]:
+    """Noise multiplier and epsilon of the whole run, whichever of them was asked for."""
+    delta, noise = spec.privacy_delta, spec.noise_multiplier
+    if epsilon is not None:
+        noise = accountant.needed(epsilon, delta, spec.rounds)
+    spent = accountant.spent(noise, delta, spec.rounds)
+    return {"rounds": spec.rounds, "noise_multiplier": noise, "delta": delta, "epsilon": spent}
+
+
 def _by_class(labels: Any, classes: int) -> list[int]:
     return np.bincount(labels, minlength=classes).tolist() if classes else []
 
@@ -118,7 +141,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a task prints is no part of the answer
     try:
-        request = msgspec.json.decode(sys.stdin.buffer.read(MAX_LINE), type=List | Show | Partition)
+        request = msgspec.json.decode(sys.stdin.buffer.read(MAX_LINE), type=Request)
         if request.task_path:  # behind everything else: it must not shadow what the house imports
             sys.path.append(request.task_path)
         reply: dict[str, Any] = {"answer": answer(request)}

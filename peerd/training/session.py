@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 
 from peerd.errors import InvalidInputError
 from peerd.trainerproto import MAX_PARAMETERS, Vector
 from peerd.training.partition import divide
+from peerd.training.privacy import release
 from peerd.training.registry import blamed, make_task
 from peerd.training.task import Host, Learner, Outcome, Samples, Share, Task
 from peerd.types import SHIPPED_TASKS, RunSpec
@@ -36,7 +38,7 @@ def open_learner(
     own, test = _evaluated_on(spec, shard, own, test)
     share = Share(spec=spec, shard=shard, train=own, test=test, host=host or Host())
     with blamed(spec.task, "its learner"):
-        return _Held(spec, task.learner(share))
+        return _Held(spec, task.learner(share), share.host)
 
 
 def load_data(name: str, task: Task) -> tuple[Samples, Samples]:
@@ -67,11 +69,13 @@ def _evaluated_on(spec: RunSpec, shard: int, own: Samples, test: Samples) -> tup
 
 
 class _Held:
-    """A learner held to its contract: sizes, finite values, and one line for what goes wrong in it."""
+    """A learner held to its contract: sizes, finite values, and one line for what goes wrong in it. Where
+    the spec asks for privacy, it gives trained models away only as `privacy.release` makes them."""
 
-    def __init__(self, spec: RunSpec, learner: Learner) -> None:
+    def __init__(self, spec: RunSpec, learner: Learner, host: Host) -> None:
         self._spec = spec
         self._learner = learner
+        self._host = host
         self._size = len(self.vector())
 
     def vector(self) -> Vector:
@@ -84,13 +88,22 @@ class _Held:
 
     def train(self, round: int, vector: Vector) -> tuple[Vector, Outcome]:
         """Raises InvalidInputError when training diverges."""
+        start = vector.copy() if self._spec.privacy_clip else vector  # whatever the learner does to it
         with blamed(self._spec.task, f"training in round {round}"):
             trained, outcome = self._learner.train(round, vector)
         self._check(trained, self._size)
         if not math.isfinite(outcome.loss) or not np.isfinite(trained).all():
             rate = self._spec.learning_rate
             raise InvalidInputError(f"training diverged in round {round}; lower learning_rate (now {rate:g})")
+        if self._spec.privacy_clip:
+            trained, outcome = self._released(trained, start, outcome)
         return trained, self._measured(outcome)
+
+    def _released(self, trained: Vector, start: Vector, outcome: Outcome) -> tuple[Vector, Outcome]:
+        """With the accuracy of what is released: that of the other model would tell of it."""
+        spec = self._spec
+        made = release(trained, start, spec.privacy_clip, spec.noise_multiplier, self._host.alive)
+        return made, replace(outcome, accuracy=self.evaluate(made, spec.test_samples).accuracy)
 
     def evaluate(self, vector: Vector, samples: int) -> Outcome:
         with blamed(self._spec.task, "evaluation"):

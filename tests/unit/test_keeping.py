@@ -8,7 +8,7 @@ import structlog
 
 from peerd.keeping import RunKeeper
 from peerd.observe import Alarms, EventLog
-from peerd.store import Checkpoint
+from peerd.store import Checkpoint, Releases
 from peerd.types import RunSpec
 
 SPEC = RunSpec(run_id="ab" * 16, task="digits-cnn")
@@ -31,7 +31,8 @@ def alarms(events):
 
 @pytest.fixture
 def keeper(folder, events, alarms):
-    return RunKeeper(Checkpoint(folder), events, alarms, structlog.get_logger())
+    releases = Releases(folder.parent / "releases.json")
+    return RunKeeper(Checkpoint(folder), releases, events, alarms, structlog.get_logger())
 
 
 async def save(keeper, number: int) -> None:
@@ -67,3 +68,10 @@ async def test_a_disk_that_refuses_is_an_alarm_until_it_does_not(keeper, folder,
     await save(keeper, 2)
     assert not alarms.state()["disk"]
     assert keeper.load().round == 2
+
+
+async def test_what_was_released_is_counted_beside_the_checkpoint(keeper, folder):
+    assert await keeper.released(SPEC.run_id) == 0
+    assert [await keeper.release(SPEC.run_id) for _ in range(2)] == [1, 2]
+    await save(keeper, 1)  # which clears away what is left over
+    assert await keeper.released(SPEC.run_id) == 2

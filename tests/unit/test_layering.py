@@ -61,7 +61,7 @@ CTL_MAY_IMPORT = frozenset({"peerd", "pb", "errors", "types", "config", "members
 # The experiments run the cores themselves, on a virtual clock.
 EXPERIMENT_MAY_IMPORT = CTL_MAY_IMPORT | {"sim", "mix", "relay"}
 
-TRAINING_ONLY = frozenset({"torch", "torchvision", "sklearn", "scipy"})
+TRAINING_ONLY = frozenset({"torch", "torchvision", "sklearn", "scipy", "dp_accounting"})
 
 # Cores that are given time, randomness and bytes, and so run on a virtual clock.
 SANS_IO = ("peerd.sphinx", "peerd.mix", "peerd.delivery", "peerd.relay.mixnet", "peerd.sim")

@@ -37,6 +37,8 @@ def test_messages_are_single_lines_and_come_back() -> None:
         assert decode_to_trainer(line) == request
     reply = Trained(loss=0.1, accuracy=0.5, samples=3, seconds=1.0, usage=USAGE)
     assert decode_from_trainer(encode(reply)) == reply
+    priced = Trained(loss=0.1, accuracy=0.5, samples=3, seconds=1.0, epsilon=2.5, usage=USAGE)
+    assert decode_from_trainer(encode(priced)) == priced
     assert decode_from_trainer(encode(Failed(reason="ö", usage=USAGE))).reason == "ö"  # type: ignore[union-attr]
 
 

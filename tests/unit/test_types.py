@@ -73,6 +73,12 @@ def test_the_wire_id_is_the_first_eight_bytes() -> None:
         ("local_batches", -1),
         ("evaluation", "none"),
         ("holdout", 1.0),
+        ("privacy_clip", -1.0),
+        ("privacy_clip", float("nan")),
+        ("noise_multiplier", -1.0),
+        ("noise_multiplier", float("inf")),
+        ("privacy_delta", 0.0),
+        ("privacy_delta", 1.0),
     ],
 )
 def test_what_a_run_may_not_ask_for_is_one_line_that_names_it(field: str, value: object) -> None:
@@ -88,6 +94,23 @@ def test_a_run_needs_an_id_and_a_task_and_knows_no_other_fields() -> None:
         convert({"run_id": RUN}, RunSpec, "run")
     with pytest.raises(InvalidInputError, match=r"unknown field `epochs`"):
         spec(epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"noise_multiplier": 1.0}, "set privacy_clip above 0, too"),
+        ({"privacy_clip": 1.0, "noise_multiplier": 1e-4}, "use 0 to clip only, or 0.001 and more"),
+        ({"privacy_delta": 1e-6}, "privacy_delta says nothing without noise"),
+        ({"privacy_clip": 1.0, "privacy_delta": 1e-6}, "set noise_multiplier above 0, too"),
+    ],
+)
+def test_privacy_that_makes_no_sense_is_one_line(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says) as raised:
+        spec(**fields)
+    assert "\n" not in str(raised.value)
+    assert not spec(privacy_clip=1.0).noised
+    assert spec(privacy_clip=1.0, noise_multiplier=1e-3, privacy_delta=1e-6).noised
 
 
 def test_a_spec_does_not_change() -> None:

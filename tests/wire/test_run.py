@@ -15,6 +15,7 @@ import structlog
 from peerd.clock import monotonic
 from peerd.config import TrainingConfig
 from peerd.learning import Fragment, Layout, Run, decode_payload, fragment_values
+from peerd.training.accountant import spent
 from peerd.types import PeerId, RunSpec
 
 PAYLOAD_BYTES = 4096
@@ -31,6 +32,8 @@ class Around:
         self.stages: list[str] = []
         self.contributed: list[int] = []
         self.saved: list[tuple[int, np.ndarray, dict]] = []
+        self.counted = 0
+        self.disk_full = False
 
     def broadcast(self, round_number, parcels, of):
         if not (self.sent and self.sent[-1][:2] == ("all", round_number)):  # it streams, bit by bit
@@ -63,6 +66,16 @@ class Around:
     def save(self, spec, round_number, vector, **rest):
         self.saved.append((round_number, vector.copy(), rest))
 
+    async def released(self, run_id):
+        return self.counted
+
+    async def release(self, run_id):
+        if self.disk_full:
+            raise OSError(28, "No space left on device")
+        self.counted += 1
+        self.sent.append(("counted", self.counted, []))
+        return self.counted
+
 
 @pytest.fixture
 def around():
@@ -71,12 +84,15 @@ def around():
 
 @pytest.fixture
 def make_run(around):
-    def make(*others, rounds=1, **changes):
-        spec = RunSpec(run_id="ab" * 16, task="digits-cnn", rounds=rounds, test_samples=50)
+    def make(*others, rounds=1, settings=None, **changes):
+        spec = RunSpec(
+            run_id="ab" * 16, task="digits-cnn", rounds=rounds, test_samples=50, **(settings or {})
+        )
         return Run(
             spec=spec, shard=2, shards=6, others=others, members=3,
             training=TrainingConfig(), payload_bytes=PAYLOAD_BYTES, sink=around, save=around.save,
-            observer=around, rng=random.Random(1), clock=monotonic, log=structlog.get_logger(), **changes,
+            ledger=around, observer=around, rng=random.Random(1), clock=monotonic,
+            log=structlog.get_logger(), **changes,
         )  # fmt: skip
 
     return make
@@ -237,3 +253,66 @@ async def test_a_stopped_run_is_over_for_good_or_not(make_run, around, for_good)
     run.set_cohort([])
     assert [rest["finished"] for _, _, rest in around.saved] == [False] + [True] * for_good
     assert [who for who, _, _ in around.sent] == ["all"]
+
+
+# -- privacy ----------------------------------------------------------------------
+
+NOISED = {"privacy_clip": 0.5, "noise_multiplier": 2.0}
+
+
+async def test_what_leaves_is_noised_and_counted_before_it_leaves(make_run, around):
+    """And a peer that comes back goes on from what it has spent, although it trains the same round again."""
+    run = make_run(1, rounds=3, settings=NOISED)
+    main = asyncio.create_task(run.main())
+    await until(run, "training")
+    assert run.status().epsilon == 0.0
+    await until(run, "exchanging")
+    first = run.status().epsilon
+    assert first == pytest.approx(spent(2.0, 1e-5, 1))
+    assert [what for what, *_ in around.sent] == ["counted", "all"]
+    main.cancel()  # as when the daemon ends, with the update on its way
+    await asyncio.wait({main})
+
+    again = make_run(1, rounds=3, settings=NOISED)
+    main = asyncio.create_task(again.main())
+    await until(again, "training")
+    assert again.status().epsilon == first
+    await until(again, "exchanging")
+    assert again.status().epsilon == pytest.approx(spent(2.0, 1e-5, 2))
+    assert [(what, number) for what, number, _ in around.sent] == [
+        ("counted", 1), ("all", 1), ("counted", 2), ("all", 1),
+    ]  # fmt: skip
+    one, other = (joined(payloads) for what, _, payloads in around.sent if what == "all")
+    assert np.linalg.norm(one - other) > 50.0  # noise of norm 100 each, anew
+    feed(again, 1, 0.0)
+    result = (await until(again, "evaluating")).results[0]
+    assert result.epsilon == again.status().epsilon
+    again.stop()
+    await main
+
+
+async def test_a_trainer_that_dies_while_it_trains_costs_nothing(make_run, around):
+    run = make_run(1, settings={**NOISED, "local_epochs": 20})
+    main = asyncio.create_task(run.main())
+    await until(run, "training")
+    os.kill(run.trainer_status().pid, signal.SIGKILL)
+    status = await until(run, "exchanging")
+    assert run.trainer_status().restarts == 1
+    assert (around.counted, status.epsilon) == (1, pytest.approx(spent(2.0, 1e-5, 1)))
+    run.stop()
+    await main
+
+
+async def test_what_cannot_be_counted_is_not_sent(make_run, around):
+    around.disk_full = True
+    run = make_run(1, settings=NOISED)
+    await run.main()
+    assert (run.status().state, around.sent) == ("failed", [])
+    assert "cannot be written down, so it was not sent: [Errno 28]" in run.status().error
+    assert run.status().epsilon == 0.0
+
+
+async def test_without_noise_nothing_is_counted(make_run, around):
+    run = make_run(rounds=1, settings={"privacy_clip": 0.5})
+    await run.main()
+    assert (run.status().state, run.status().epsilon, around.counted) == ("finished", None, 0)

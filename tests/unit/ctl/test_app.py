@@ -29,7 +29,7 @@ EVERY = sorted(commands(cli))
 def test_all_commands_are_there() -> None:
     expected = {
         "status", "peers", "demo", "version", "completion", "mix show", "mix set", "mix presets", "run start",
-        "run stop", "run pause", "run resume", "run show", "run watch", "network create",
+        "run stop", "run pause", "run resume", "run show", "run watch", "run privacy", "network create",
         "network enroll", "network sign", "network show", "network operator", "network delegate",
         "network revoke", "network rotate-ca", "network publish", "network invite", "context add",
         "context list", "context use", "context operator", "context remove", "testbed up", "testbed down",

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctl.text import Duration, duration, number_of, one_line, parse_duration, printable, seconds, size
+from ctl.text import (
+    Duration,
+    duration,
+    epsilon_of,
+    number_of,
+    one_line,
+    parse_duration,
+    printable,
+    seconds,
+    size,
+)
 from peerd.errors import InvalidInputError
 
 
@@ -85,3 +95,12 @@ def test_seconds(value: float, text: str) -> None:
 )
 def test_size(value: float, text: str) -> None:
     assert size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.00"), (0.00123, "0.00123"), (0.0012301, "0.00124"), (0.9999, "1"), (28.3734, "28.38"),
+     (999.999, "1000.00"), (4380.4, "4,381"), (2e12, "2,000,000,000,000")],
+)  # fmt: skip
+def test_an_epsilon_is_never_shown_smaller_than_it_is(value: float, text: str) -> None:
+    assert epsilon_of(value) == text

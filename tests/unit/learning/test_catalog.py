@@ -47,6 +47,16 @@ def test_code_that_is_not_listed_on_the_host_is_denied(make_spec: MakeSpec) -> N
     check_task(make_spec(task="resnet"), ["resnet"])
 
 
+def test_noise_needs_the_library_that_counts_it(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "dp_accounting" else found(name)
+    )
+    check_task(make_spec(privacy_clip=1.0))
+    with pytest.raises(NotFoundError, match="dp_accounting not installed, so this host cannot train"):
+        check_task(make_spec(privacy_clip=1.0, noise_multiplier=1.0))
+
+
 @pytest.mark.parametrize("task", ["digits-cnn", "digits-mlp", "synthetic"])
 def test_some_tasks_need_no_data(make_spec: MakeSpec, task: str) -> None:
     check_task(make_spec(task=task, data_dir=""))

@@ -191,6 +191,7 @@ def test_a_spec_with_options_comes_back_and_is_always_written_alike():
     spec = RunSpec(
         run_id=SPEC.run_id, task="mine:make", task_options=options, partition="shards", classes_per_peer=3,
         schedule="step", decay=0.1, decay_rounds=4, local_batches=9, evaluation="holdout", holdout=0.3,
+        privacy_clip=0.5, noise_multiplier=2.0, privacy_delta=1e-6,
     )  # fmt: skip
     assert run_spec_of(run_spec_message(spec)) == spec
     turned = RunSpec(run_id=SPEC.run_id, task="x", task_options=dict(reversed(options.items())))

@@ -282,6 +282,13 @@ def test_who_takes_part_in_a_run_is_exposed(metrics: Metrics, node, sample) -> N
     assert value(series, "peerd_stale_fragments_total") == 7
 
 
+def test_epsilon_is_exposed_where_there_is_noise(metrics: Metrics, node, sample) -> None:
+    node.now = sample(epsilon=4.5)
+    assert value(scrape(metrics), "peerd_privacy_epsilon") == 4.5
+    node.now = sample()
+    assert not [name for name, _ in scrape(metrics) if name == "peerd_privacy_epsilon"]
+
+
 def test_every_alarm_is_off_unless_it_is_said_to_be_on(metrics: Metrics, node, sample) -> None:
     node.now = sample(alarms={"disk": True})
     series = scrape(metrics)
