@@ -95,6 +95,8 @@ class Collected:
         self._encoding = encoding
         self._kept: dict[int, _Kept] = {}
         self._limit = max(others.total, members)
+        self.last = Slices(slices)
+        """What has come of the model at the end of the run, for who comes too late for its rounds."""
 
     @property
     def rounds(self) -> list[int]:
@@ -148,7 +150,7 @@ class Collected:
         if fragment.run != self._spec.wire_id:
             return DropReason.WRONG_RUN
         if fragment.round > self._spec.rounds:
-            return DropReason.ROUND_AHEAD
+            return self._add_last(fragment)
         age = max(self.round - fragment.round, 0)
         late = 0 if fragment.of_model else stale_rounds(self._spec)
         if fragment.round < 1 or age > late or self.round > self._spec.rounds:
@@ -163,6 +165,13 @@ class Collected:
         if not isinstance(room, DropReason):
             self._kept[number] = kept
         return room
+
+    def _add_last(self, fragment: Fragment) -> DropReason | int:
+        if not (fragment.of_model and self._spec.deltas and fragment.round == self._spec.rounds + 1):
+            return DropReason.ROUND_AHEAD
+        if self.round > self._spec.rounds:
+            return DropReason.ROUND_PAST
+        return self.last.add(fragment.index, fragment.data) or 0
 
     def _put(self, fragment: Fragment, kept: _Kept, age: int) -> DropReason | None:
         if fragment.of_model:

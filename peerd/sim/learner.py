@@ -1,7 +1,7 @@
 """One run on one simulated peer: what `peerd.learning.Run` and its trainer do, on virtual time.
 
 What a peer learns is noise of its own on half of what it starts from: so no two updates are the same, and who
-has another model shows.
+has another model shows. Or it really learns, in no time (`Training.learner`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from peerd.learning.actions import (
     Contribute,
     Dropped,
     Evaluate,
+    Failed,
     Finished,
     RoundClosed,
     SendFragments,
@@ -29,7 +30,8 @@ from peerd.learning.actions import (
 from peerd.learning.collect import stale_rounds
 from peerd.learning.dealing import part_of
 from peerd.learning.fragment import Vector
-from peerd.sim.settings import Training
+from peerd.learning.pieces import Pieces
+from peerd.sim.settings import Learner, Training
 from peerd.sim.timeline import Action as Do
 from peerd.sim.timeline import Alarm
 from peerd.types import DropReason, PeerId, RunSpec
@@ -46,6 +48,9 @@ class Owner(Protocol):
 
     @property
     def now(self) -> float: ...
+
+    @property
+    def place(self) -> int: ...
 
     def after(self, seconds: float, action: Do) -> None: ...
 
@@ -101,13 +106,16 @@ class SimRun:
         self.members = members
         self.contributes_from = 0
         self.updates: dict[int, Vector] = {}
+        self.sent: dict[int, Pieces] = {}
+        """The updates as they travel."""
         self.models: dict[int, Vector] = {}
-        """Both by round."""
+        """All by round."""
         self.state = ""
-        """finished or stopped; empty while it goes on."""
+        """finished, failed or stopped; empty while it goes on."""
         self.rounds: Rounds | None = None
         self.skips: list[tuple[int, int]] = []
         self._training = training
+        self._learner: Learner | None = None
         self._owner = owner
         self._start_round = start_round
         self._initial = initial
@@ -130,8 +138,14 @@ class SimRun:
     def _started(self) -> None:
         if self.ended:
             return
-        zeros = np.zeros(self._training.parameters, np.float32)
-        initial = zeros if self._initial is None else self._initial
+        if self._training.learner is not None:
+            self._learner = self._training.learner(self.spec, self._owner.place)
+        fresh = (
+            np.zeros(self._training.parameters, np.float32)
+            if self._learner is None
+            else self._learner.vector()
+        )
+        initial = fresh if self._initial is None else self._initial
         self.rounds = Rounds(
             self.spec,
             self.layout,
@@ -220,6 +234,7 @@ class SimRun:
                     self._jobs.append(action)
                     self._work()
                 case SendFragments():
+                    self.sent[action.round] = action.pieces
                     self._owner.broadcast(action.round, action.parcels(self.spec.wire_id))
                 case SendModel():
                     run = self.spec.wire_id
@@ -237,6 +252,8 @@ class SimRun:
                     self._owner.forget_before(result.round - stale_rounds(self.spec))
                 case Finished():
                     self._end("finished")
+                case Failed():
+                    self._end("failed")
                 case Dropped(reason=reason, count=count):
                     self._owner.dropped_fragments(reason, count)
         assert self.rounds is not None
@@ -266,16 +283,26 @@ class SimRun:
             seconds = self._owner.rng.uniform(*self._training.seconds)
             self._owner.after(seconds, lambda: self._trained(job))
         else:
-            self._owner.after(EVALUATING_SECONDS, self._evaluated)
+            self._owner.after(EVALUATING_SECONDS, lambda: self._evaluated(job))
 
     def _trained(self, job: StartTraining) -> None:
         self._working = False
-        noise = self._owner.noise(job.round, self._training.parameters)
-        self.updates[job.round] = update = (0.5 * job.vector + noise).astype(np.float32)
-        self._step(lambda rounds, now: rounds.trained(update, 0.1, 0.9, 10, now))
+        accuracy = 0.9
+        if self._learner is None:
+            noise = self._owner.noise(job.round, self._training.parameters)
+            update = (0.5 * job.vector + noise).astype(np.float32)
+        else:
+            update, measured = self._learner.train(job.round, job.vector)
+            accuracy = measured.accuracy
+        self.updates[job.round] = update
+        self._step(lambda rounds, now: rounds.trained(update, 0.1, accuracy, 10, now))
         self._work()
 
-    def _evaluated(self) -> None:
+    def _evaluated(self, job: Evaluate) -> None:
         self._working = False
-        self._step(lambda rounds, now: rounds.evaluated(0.5, 10, now))
+        accuracy, samples = 0.5, 10
+        if self._learner is not None:
+            measured = self._learner.evaluate(job.vector, 0)
+            accuracy, samples = measured.accuracy, measured.samples
+        self._step(lambda rounds, now: rounds.evaluated(accuracy, samples, now))
         self._work()
