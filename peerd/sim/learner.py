@@ -99,9 +99,10 @@ class SimRun:
         self.announced = announced
         self.collection = collection
         """Its number in the ledger."""
-        self._encoding = make_encoding(spec, payload_bytes)
-        self.layout = self._encoding.layout(training.parameters)
-        self._slices = Layout(training.parameters, fragment_values(payload_bytes))
+        self.encoding = make_encoding(spec, payload_bytes)
+        self.layout = self.encoding.layout(training.parameters)
+        self.slices = Layout(training.parameters, fragment_values(payload_bytes))
+        """Of models."""
         self.others = tuple(others)
         self.members = members
         self.contributes_from = 0
@@ -117,9 +118,10 @@ class SimRun:
         self._training = training
         self._learner: Learner | None = None
         self._owner = owner
-        self._start_round = start_round
-        self._initial = initial
-        self._listening = listening
+        self.start_round = start_round
+        self.initial = initial
+        self.listening = listening
+        """At first."""
         self._kept: tuple[int, Vector] = (
             start_round - 1,
             np.zeros(0, np.float32) if initial is None else initial,
@@ -131,8 +133,8 @@ class SimRun:
 
     def begin(self) -> None:
         self._keep(finished=False)
-        if not self._listening:
-            self._contribute(self._start_round)
+        if not self.listening:
+            self._contribute(self.start_round)
         self._owner.after(self._owner.rng.uniform(*self._training.start), self._started)
 
     def _started(self) -> None:
@@ -145,7 +147,7 @@ class SimRun:
             if self._learner is None
             else self._learner.vector()
         )
-        initial = fresh if self._initial is None else self._initial
+        initial = fresh if self.initial is None else self.initial
         self.rounds = Rounds(
             self.spec,
             self.layout,
@@ -153,11 +155,11 @@ class SimRun:
             self.others,
             self._owner.now,
             self._owner.rng,
-            start_round=self._start_round,
-            listening=self._listening,
+            start_round=self.start_round,
+            listening=self.listening,
             members=self.members,
-            encoding=self._encoding,
-            slices=self._slices,
+            encoding=self.encoding,
+            slices=self.slices,
         )
         self._step(Rounds.start)
         early, self._early = self._early, []
