@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 from peerd.learning.aggregation import Aggregator, make_aggregator
 from peerd.learning.base import Slices
-from peerd.learning.dealing import copies_of_each, expected_parts
+from peerd.learning.dealing import copies_of_each, expected_parts, most_parts
 from peerd.learning.encoding import Encoding
 from peerd.learning.fragment import Fragment, Layout
 from peerd.types import DropReason, RunSpec
@@ -126,9 +126,17 @@ class Collected:
 
     def received(self, round: int) -> int:
         """Fragments of that round, at most one from each contributor for each index, and what is expected."""
+        return min(self._there(round), self.expected(round))
+
+    def none_missing(self, round: int) -> bool:
+        """Whether all fragments of that round are there that there can be."""
+        fragments, others = self._layout.fragments, self.others.total
+        copies, senders = copies_of_each(self._spec, others), self.others.contributing(round)
+        return self._there(round) >= most_parts(fragments, others, copies, senders)
+
+    def _there(self, round: int) -> int:
         kept = self._kept.get(round)
-        received = 0 if kept is None else kept.updates.received(self.others.contributing(round))
-        return min(received, self.expected(round))
+        return 0 if kept is None else kept.updates.received(self.others.contributing(round))
 
     def cohort_round(self) -> int | None:
         """The round that the others have reached, if it is a later one: the last for which a quorum's

@@ -19,7 +19,8 @@
 A pause is served between two stages: the stage goes on to its end, then `paused` holds the next one back
 until `resume`. How a round ends:
 
-    complete   every index has a fragment from each other peer that contributes
+    complete   every index has a fragment from each other peer that contributes; where parts are drawn, as
+               many are there as are sure, and the rest has been waited for (`patience`)
     grace      the quorum was there, and then `grace_seconds` passed
     timeout    `round_timeout_seconds` passed since the own fragments were sent, or listening began
 
@@ -66,6 +67,7 @@ from peerd.learning.collect import Collected, Others, stale_rounds
 from peerd.learning.encoding import Encoding, Float32
 from peerd.learning.fragment import WIRE_FLOAT, Fragment, Layout, Vector, frozen
 from peerd.learning.models import Models
+from peerd.learning.patience import Patience
 from peerd.learning.pieces import Pieces
 from peerd.learning.results import Results
 from peerd.status import RoundResult
@@ -136,6 +138,8 @@ class Rounds:
         """Whether the last result's round, closed, is not over yet."""
         self._waits_since = now
         self._grace_at: float | None = None
+        self._patience = Patience(spec.grace_seconds)
+        self._patient_until: float | None = None
         self._gave_up = 0
         self._skipped = 0
         self._results = Results()
@@ -174,7 +178,9 @@ class Rounds:
 
     def next_deadline(self) -> float | None:
         """When `tick` is due. None: only an event leads on."""
-        return earliest(self._timeout_at(), self._grace_at) if self._waiting() else None
+        if not self._waiting():
+            return None
+        return earliest(self._timeout_at(), self._grace_at, self._patient_until)
 
     def own_fragments(self) -> SendFragments | None:
         """For a peer that has just appeared: this peer's fragments of the present round, if they are on
@@ -243,6 +249,9 @@ class Rounds:
         added = self._collected.add(fragment)
         if isinstance(added, DropReason):
             return [Dropped(added)]
+        number = max(fragment.round, self._round)
+        enough = self._collected.received(number) >= self._collected.expected(number)
+        self._patience.came(number, now, self._collected.rounds, enough=enough)
         return [*_dropped(DropReason.ROUND_AHEAD, added), *self.tick(now)]
 
     def set_cohort(self, others: Iterable[int], now: float, members: int = 0) -> list[Action]:
@@ -263,13 +272,14 @@ class Rounds:
         """Close the round if it is over, or go where the others are."""
         if not self._waiting():
             return []
+        self._patient_until = None
         listening = self._stage is Stage.LISTENING
         if listening and not self._collected.others.contributors:
             self._models.be_base()
             return self._enter(Stage.TRAINING, now)
         received, expected = self._collected.received(self._round), self._collected.expected(self._round)
         whole = not listening or (expected > 0 and self._will_know())
-        if received >= expected and whole:
+        if received >= expected and whole and self._is_over(now):
             return self._close("complete", now)
         quorum = expected > 0 and received >= self._spec.quorum * expected
         there = self._collected.cohort_round() if listening or not quorum else None
@@ -285,6 +295,13 @@ class Rounds:
         if now >= self._timeout_at():
             return self._fail(now) if lost else self._close("timeout", now)
         return []
+
+    def _is_over(self, now: float) -> bool:
+        """Of a round that has enough: whether there can be no more, or that has been waited for."""
+        until = self._patience.ends_at(self._round, now)
+        over = now >= until or self._collected.none_missing(self._round)
+        self._patient_until = None if over else until
+        return over
 
     def _will_know(self) -> bool:
         """Whether the model will be what the others have, once the round that is listened to is closed."""
