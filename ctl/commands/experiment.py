@@ -1,4 +1,4 @@
-"""`peerctl experiment`: attack here, churn in a module of its own."""
+"""`peerctl experiment`: attack here, the others in modules of their own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ctl import render
 from ctl.app import Command, Group, pass_settings
 from ctl.choices import HOPS
 from ctl.commands.churn import churn
+from ctl.commands.dissemination import dissemination
 from ctl.targets import Settings
 from ctl.text import Duration
 from ctl.watch import view
@@ -24,16 +25,18 @@ DEFAULT_PLOT = Path("attack.png")
 
 @click.group(cls=Group)
 def experiment() -> None:
-    """Measure what the mixnet is worth, and what churn costs.
+    """Measure what the mixnet is worth, what churn costs, and what a peer sends as the network grows.
 
     \b
     Examples:
       peerctl experiment attack --quick
       peerctl experiment churn --quick
+      peerctl experiment dissemination --quick
     """
 
 
 experiment.add_command(churn)
+experiment.add_command(dissemination)
 
 
 @experiment.command("attack", cls=Command)

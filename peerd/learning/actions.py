@@ -110,6 +110,14 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """The run is over, and this peer has not come to its model."""
+
+    error: str
+    """One line."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """So many fragments: the one that came, or earlier ones that are of no use any more."""
 
@@ -126,6 +134,7 @@ Action = (
     | RoundClosed
     | Evaluate
     | Finished
+    | Failed
     | Dropped
 )
 
@@ -133,7 +142,7 @@ Action = (
 @dataclass(frozen=True, slots=True)
 class RoundsStatus:
     state: str
-    """starting, running, paused, finished, stopped; paused as soon as a pause is asked for"""
+    """starting, running, paused, finished, stopped, failed; paused as soon as a pause is asked for"""
     round: int
     """The current one, from 1."""
     stage: Stage

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 from peerd.learning.aggregation import Aggregator, make_aggregator
 from peerd.learning.base import Slices
-from peerd.learning.dealing import copies_of_each, expected_parts
+from peerd.learning.dealing import copies_of_each, expected_parts, most_parts
 from peerd.learning.encoding import Encoding
 from peerd.learning.fragment import Fragment, Layout
 from peerd.types import DropReason, RunSpec
@@ -95,6 +95,8 @@ class Collected:
         self._encoding = encoding
         self._kept: dict[int, _Kept] = {}
         self._limit = max(others.total, members)
+        self.last = Slices(slices)
+        """What has come of the model at the end of the run, for who comes too late for its rounds."""
 
     @property
     def rounds(self) -> list[int]:
@@ -124,9 +126,17 @@ class Collected:
 
     def received(self, round: int) -> int:
         """Fragments of that round, at most one from each contributor for each index, and what is expected."""
+        return min(self._there(round), self.expected(round))
+
+    def none_missing(self, round: int) -> bool:
+        """Whether all fragments of that round are there that there can be."""
+        fragments, others = self._layout.fragments, self.others.total
+        copies, senders = copies_of_each(self._spec, others), self.others.contributing(round)
+        return self._there(round) >= most_parts(fragments, others, copies, senders)
+
+    def _there(self, round: int) -> int:
         kept = self._kept.get(round)
-        received = 0 if kept is None else kept.updates.received(self.others.contributing(round))
-        return min(received, self.expected(round))
+        return 0 if kept is None else kept.updates.received(self.others.contributing(round))
 
     def cohort_round(self) -> int | None:
         """The round that the others have reached, if it is a later one: the last for which a quorum's
@@ -148,7 +158,7 @@ class Collected:
         if fragment.run != self._spec.wire_id:
             return DropReason.WRONG_RUN
         if fragment.round > self._spec.rounds:
-            return DropReason.ROUND_AHEAD
+            return self._add_last(fragment)
         age = max(self.round - fragment.round, 0)
         late = 0 if fragment.of_model else stale_rounds(self._spec)
         if fragment.round < 1 or age > late or self.round > self._spec.rounds:
@@ -163,6 +173,13 @@ class Collected:
         if not isinstance(room, DropReason):
             self._kept[number] = kept
         return room
+
+    def _add_last(self, fragment: Fragment) -> DropReason | int:
+        if not (fragment.of_model and self._spec.deltas and fragment.round == self._spec.rounds + 1):
+            return DropReason.ROUND_AHEAD
+        if self.round > self._spec.rounds:
+            return DropReason.ROUND_PAST
+        return self.last.add(fragment.index, fragment.data) or 0
 
     def _put(self, fragment: Fragment, kept: _Kept, age: int) -> DropReason | None:
         if fragment.of_model:

@@ -44,6 +44,12 @@ def expected_parts(fragments: int, others: int, copies: int, senders: int) -> in
     return max(senders * least + max(math.floor(sure), 0), min(senders, 1))
 
 
+def most_parts(fragments: int, others: int, copies: int, senders: int) -> int:
+    """How many fragments of so many senders there can be."""
+    least = least_part(fragments, others, copies)
+    return senders * (least + (least * others < fragments * copies < fragments * others))
+
+
 def part_of(items: Sequence[Item], spec: RunSpec, others: int) -> Sequence[Item]:
     """Of items in random order: for one peer more, as many as each of the `others` has got."""
     return items[: least_part(len(items), others, copies_of_each(spec, others))]

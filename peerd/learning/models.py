@@ -22,6 +22,8 @@ Deltas and who lacks what:
                         nothing, until it knows all.
     jumped              As one that listened from the start: no slice is known any more.
     nobody contributes  There is nobody to ask: the own model is the base.
+    came too late       After the last round no delta helps, nor does the next round's base: those who have
+                        come to the end give the model itself, as what a further round would start from.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ import numpy as np
 
 from peerd.learning.actions import SendModel
 from peerd.learning.aggregation import Aggregator
-from peerd.learning.base import Slices, against_drift, for_newcomers
+from peerd.learning.base import Slices, against_drift, for_latecomers, for_newcomers
 from peerd.learning.encoding import Encoding
 from peerd.learning.fragment import Layout, Vector, frozen, spans
 from peerd.learning.pieces import Pieces
@@ -92,6 +94,23 @@ class Models:
     def be_base(self) -> None:
         """There are no others."""
         self._known[:] = True
+
+    def adopt(self, last: Slices) -> None:
+        """The model is what others, who have come to the end of the run, say: all of its slices."""
+        model = np.empty_like(self.model)
+        for index in range(self._slices.fragments):
+            where = self._slices.slice(index)
+            model[where] = last.settled(index, self.model[where], known=False)
+        self.model = frozen(model)
+        self._known[:] = True
+
+    def share_last(self, round: int, senders: int) -> SendModel | None:
+        """What this peer, one of so many, gives of the last model of the run, the one that a further round
+        would start from, to who has come too late for all of them."""
+        if not self._deltas or not self.based:
+            return None
+        slices = for_latecomers(self._slices, senders, self._rng)
+        return SendModel(round, self.model, self._slices, newcomers=slices)
 
     def share(self, round: int, senders: int, *, newcomers: bool, everyone: bool) -> SendModel | None:
         """What this peer, one of so many, gives of the model that a round starts from, if it has it and

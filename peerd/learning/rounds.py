@@ -7,19 +7,21 @@
     listening    left behind                          listening     Skipped, Contribute
     listening    nobody contributes                   training      Contribute, StartTraining
     training     fragments are final                  training      SendFragments
+    listening    timeout, last round, no base         done          Failed
     training     trained                              exchanging    SendFragments
     training     trained, the others are ahead        listening     Skipped, Contribute
     exchanging   complete | grace | timeout           evaluating    RoundClosed, Evaluate
     exchanging   left behind                          listening     Skipped, Contribute
     evaluating   evaluated, more rounds to come       training      StartTraining
     evaluating   evaluated, the others are ahead      listening     Skipped, Contribute
-    evaluating   evaluated, last round                done          Contribute, Finished
+    evaluating   evaluated, last round                done          Contribute, SendModel, Finished
     any          stop                                 done          nothing
 
 A pause is served between two stages: the stage goes on to its end, then `paused` holds the next one back
 until `resume`. How a round ends:
 
-    complete   every index has a fragment from each other peer that contributes
+    complete   every index has a fragment from each other peer that contributes; where parts are drawn, as
+               many are there as are sure, and the rest has been waited for (`patience`)
     grace      the quorum was there, and then `grace_seconds` passed
     timeout    `round_timeout_seconds` passed since the own fragments were sent, or listening began
 
@@ -34,7 +36,9 @@ or, where it only listens, less than theirs; else it lacks but what is still on 
 for why two halves that were apart end in one round.
 
 Where deltas are exchanged, who listens needs also the model that the round starts from: those who have it
-send slices of it (SendModel), and a listener that still lacks some goes from evaluating to listening. See
+send slices of it (SendModel), and a listener that still lacks some goes from evaluating to listening. In the
+last round those who have closed it send slices of the model that it led to, and a listener takes that, once
+it has what else is expected; it waits for one of the two, and if neither comes its run has failed. See
 `models`.
 """
 
@@ -50,6 +54,7 @@ from peerd.learning.actions import (
     Contribute,
     Dropped,
     Evaluate,
+    Failed,
     Finished,
     RoundClosed,
     RoundsStatus,
@@ -63,6 +68,7 @@ from peerd.learning.collect import Collected, Others, stale_rounds
 from peerd.learning.encoding import Encoding, Float32
 from peerd.learning.fragment import WIRE_FLOAT, Fragment, Layout, Vector
 from peerd.learning.models import Models
+from peerd.learning.patience import Patience
 from peerd.learning.pieces import Pieces
 from peerd.learning.results import Results
 from peerd.status import RoundResult
@@ -122,7 +128,8 @@ class Rounds:
         self._held = Stage.STARTING
         """While paused: the stage that `resume` enters."""
         self._pausing = False
-        self._stopped = False
+        self._ended = "finished"
+        """How, once it has."""
         self._closed = False
         self._contributes_from = 0
         self._own: _Trained | None = None
@@ -133,6 +140,8 @@ class Rounds:
         """Whether the last result's round, closed, is not over yet."""
         self._waits_since = now
         self._grace_at: float | None = None
+        self._patience = Patience(spec.grace_seconds)
+        self._patient_until: float | None = None
         self._gave_up = 0
         self._skipped = 0
         self._results = Results()
@@ -164,28 +173,32 @@ class Rounds:
 
     def _state(self) -> str:
         if self._stage is Stage.DONE:
-            return "stopped" if self._stopped else "finished"
+            return self._ended
         if self._stage is Stage.STARTING:
             return "starting"
         return "paused" if self._pausing else "running"
 
     def next_deadline(self) -> float | None:
         """When `tick` is due. None: only an event leads on."""
-        return earliest(self._timeout_at(), self._grace_at) if self._waiting() else None
+        if not self._waiting():
+            return None
+        return earliest(self._timeout_at(), self._grace_at, self._patient_until)
 
     def own_fragments(self) -> SendFragments | None:
         """For a peer that has just appeared: this peer's fragments of the present round, if they are on
         their way to the others or were, in a new random order."""
         sent = self._closed or self._stage in (Stage.TRAINING, Stage.EXCHANGING)
-        return self._fragments() if sent and not self._stopped else None
+        return self._fragments() if sent and self._ended == "finished" else None
 
     def base_for_newcomer(self) -> SendModel | None:
         """For a peer that has just appeared, or fell behind: some slices of the model that the present round
-        starts from, or the next one, if deltas are exchanged and this peer has it."""
-        number = self._round + 1 if self._closed else self._round
-        there = self._stage not in (Stage.STARTING, Stage.LISTENING) and not self._stopped
-        if not there or number > self._spec.rounds:
+        starts from, or the next one, if deltas are exchanged and this peer has it; after the last round as
+        if there were one more."""
+        if self._stage in (Stage.STARTING, Stage.LISTENING) or self._ended != "finished":
             return None
+        number = self._round + 1 if self._closed else self._round
+        if number > self._spec.rounds:
+            return self._last_model()
         senders = self._collected.others.contributing(number) + 1
         return self._models.share(number, senders, newcomers=True, everyone=False)
 
@@ -205,7 +218,7 @@ class Rounds:
 
     def stop(self, now: float) -> list[Action]:
         if self._stage is not Stage.DONE:
-            self._stage, self._stopped = Stage.DONE, True
+            self._stage, self._ended = Stage.DONE, "stopped"
         return []
 
     # -- the trainer's events -------------------------------------------------
@@ -247,11 +260,14 @@ class Rounds:
 
     def fragment(self, fragment: Fragment, now: float) -> list[Action]:
         """A stranger's fragment: averaged in, or dropped for a reason."""
-        if self._stopped and fragment.run == self._spec.wire_id:
+        if self._ended == "stopped" and fragment.run == self._spec.wire_id:
             return [Dropped(DropReason.ROUND_PAST)]
         added = self._collected.add(fragment)
         if isinstance(added, DropReason):
             return [Dropped(added)]
+        number = max(fragment.round, self._round)
+        enough = self._collected.received(number) >= self._collected.expected(number)
+        self._patience.came(number, now, self._collected.rounds, enough=enough)
         return [*_dropped(DropReason.ROUND_AHEAD, added), *self.tick(now)]
 
     def set_cohort(self, others: Iterable[int], now: float, members: int = 0) -> list[Action]:
@@ -272,27 +288,40 @@ class Rounds:
         """Close the round if it is over, or go where the others are."""
         if not self._waiting():
             return []
+        self._patient_until = None
         listening = self._stage is Stage.LISTENING
         if listening and not self._collected.others.contributors:
             self._models.be_base()
             return self._enter(Stage.TRAINING, now)
         received, expected = self._collected.received(self._round), self._collected.expected(self._round)
-        whole = self._models.based_with(self._collected.base) and expected if listening else True
-        if received >= expected and whole:
+        whole = not listening or (expected > 0 and self._will_know())
+        if received >= expected and whole and self._is_over(now):
             return self._close("complete", now)
         quorum = expected > 0 and received >= self._spec.quorum * expected
         there = self._collected.cohort_round() if listening or not quorum else None
         if there is not None and (not quorum or self._collected.received(there) > received):
             return self._jump(there, now)
-        if not quorum:
+        lost = not whole and self._round == self._spec.rounds  # no further round would bring it
+        if not quorum or lost:
             self._grace_at = None
         elif self._grace_at is None:
             self._grace_at = now + self._spec.grace_seconds
         if self._grace_at is not None and now >= self._grace_at:
             return self._close("grace", now)
         if now >= self._timeout_at():
-            return self._close("timeout", now)
+            return self._fail(now) if lost else self._close("timeout", now)
         return []
+
+    def _is_over(self, now: float) -> bool:
+        """Of a round that has enough: whether there can be no more, or that has been waited for."""
+        until = self._patience.ends_at(self._round, now)
+        over = now >= until or self._collected.none_missing(self._round)
+        self._patient_until = None if over else until
+        return over
+
+    def _will_know(self) -> bool:
+        """Whether the model will be what the others have, once the round that is listened to is closed."""
+        return self._models.based_with(self._collected.base) or self._knows_last
 
     # -- stages ---------------------------------------------------------------
 
@@ -313,7 +342,7 @@ class Rounds:
                 return [Evaluate(self._round, self.model)]
             case _:
                 self._begin_round(now)
-                return [*(self._contribute(self._round) if self._own else []), Finished()]
+                return [*(self._contribute(self._round) if self._own else []), *self._give_last(), Finished()]
 
     def _train(self, now: float) -> list[Action]:
         """An update that would be thrown away is not worth training for."""
@@ -334,6 +363,16 @@ class Rounds:
         listeners = others.total > contributing
         shared = self._models.share(self._round, contributing + 1, newcomers=listeners, everyone=True)
         return [shared] if shared and (shared.newcomers or shared.everyone) else []
+
+    def _give_last(self) -> list[Action]:
+        """Who listens in the last round may not have the model that it starts from, nor get it any more."""
+        others = self._collected.others
+        shared = self._last_model() if others.total > others.contributing(self._round) else None
+        return [shared] if shared else []
+
+    def _last_model(self) -> SendModel | None:
+        last = self._spec.rounds
+        return self._models.share_last(last + 1, self._collected.others.contributing(last) + 1)
 
     def _exchange(self, now: float) -> list[Action]:
         there = self._collected.cohort_round()
@@ -382,7 +421,10 @@ class Rounds:
         own, received = self._own, self._collected.base
         updates = self._collected.take()
         stale = int(updates.stale.sum())
-        self._models.close(updates, received, self._pieces if own else None)
+        if own is None and self._knows_last:
+            self._models.adopt(self._collected.last)
+        else:
+            self._models.close(updates, received, self._pieces if own else None)
         self._closed = self._lasting = True
         result = RoundResult(
             round=self._round,
@@ -407,7 +449,17 @@ class Rounds:
             *self._enter(Stage.EVALUATING, now),
         ]
 
+    def _fail(self, now: float) -> list[Action]:
+        self._begin_round(now)
+        self._stage, self._ended = Stage.DONE, "failed"
+        return [Failed("the run is over, and too little has come of its model; is anybody there who has it?")]
+
     # -- helpers --------------------------------------------------------------
+
+    @property
+    def _knows_last(self) -> bool:
+        """Whether all of the model has come that the last round led to, and that round is what is closed."""
+        return self._round == self._spec.rounds and self._collected.last.whole
 
     def _go_to(self, round_number: int) -> None:
         self._round = round_number

@@ -24,6 +24,7 @@ from peerd.learning.actions import (
     Contribute,
     Dropped,
     Evaluate,
+    Failed,
     Finished,
     RoundClosed,
     SendFragments,
@@ -365,6 +366,9 @@ class Run:
                     )
                 case Finished():
                     self._end("finished")
+                case Failed(error=error):
+                    self._end("failed", error)
+                    self._log.error("run failed on this peer", error=error)
                 case Dropped(reason=reason, count=count):
                     self._observer.dropped(reason, count)
                     continue

@@ -1,7 +1,7 @@
 """One run on one simulated peer: what `peerd.learning.Run` and its trainer do, on virtual time.
 
 What a peer learns is noise of its own on half of what it starts from: so no two updates are the same, and who
-has another model shows.
+has another model shows. Or it really learns, in no time (`Training.learner`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from peerd.learning.actions import (
     Contribute,
     Dropped,
     Evaluate,
+    Failed,
     Finished,
     RoundClosed,
     SendFragments,
@@ -29,7 +30,8 @@ from peerd.learning.actions import (
 from peerd.learning.collect import stale_rounds
 from peerd.learning.dealing import part_of
 from peerd.learning.fragment import Vector
-from peerd.sim.settings import Training
+from peerd.learning.pieces import Pieces
+from peerd.sim.settings import Learner, Training
 from peerd.sim.timeline import Action as Do
 from peerd.sim.timeline import Alarm
 from peerd.types import DropReason, PeerId, RunSpec
@@ -48,6 +50,9 @@ class Owner(Protocol):
 
     @property
     def now(self) -> float: ...
+
+    @property
+    def place(self) -> int: ...
 
     def after(self, seconds: float, action: Do) -> None: ...
 
@@ -96,24 +101,29 @@ class SimRun:
         self.announced = announced
         self.collection = collection
         """Its number in the ledger."""
-        self._encoding = make_encoding(spec, payload_bytes)
-        self.layout = self._encoding.layout(training.parameters)
-        self._slices = Layout(training.parameters, fragment_values(payload_bytes))
+        self.encoding = make_encoding(spec, payload_bytes)
+        self.layout = self.encoding.layout(training.parameters)
+        self.slices = Layout(training.parameters, fragment_values(payload_bytes))
+        """Of models."""
         self.others = tuple(others)
         self.members = members
         self.contributes_from = 0
         self.updates: dict[int, Vector] = {}
+        self.sent: dict[int, Pieces] = {}
+        """The updates as they travel."""
         self.models: dict[int, Vector] = {}
-        """Both by round."""
+        """All by round."""
         self.state = ""
-        """finished or stopped; empty while it goes on."""
+        """finished, failed or stopped; empty while it goes on."""
         self.rounds: Rounds | None = None
         self.skips: list[tuple[int, int]] = []
         self._training = training
+        self._learner: Learner | None = None
         self._owner = owner
-        self._start_round = start_round
-        self._initial = initial
-        self._listening = listening
+        self.start_round = start_round
+        self.initial = initial
+        self.listening = listening
+        """At first."""
         self._kept: tuple[int, Vector] = (
             start_round - 1,
             np.zeros(0, np.float32) if initial is None else initial,
@@ -125,15 +135,21 @@ class SimRun:
 
     def begin(self) -> None:
         self._keep(finished=False)
-        if not self._listening:
-            self._contribute(self._start_round)
+        if not self.listening:
+            self._contribute(self.start_round)
         self._owner.after(self._owner.rng.uniform(*self._training.start), self._started)
 
     def _started(self) -> None:
         if self.ended:
             return
-        zeros = np.zeros(self._training.parameters, np.float32)
-        initial = zeros if self._initial is None else self._initial
+        if self._training.learner is not None:
+            self._learner = self._training.learner(self.spec, self._owner.place)
+        fresh = (
+            np.zeros(self._training.parameters, np.float32)
+            if self._learner is None
+            else self._learner.vector()
+        )
+        initial = fresh if self.initial is None else self.initial
         self.rounds = Rounds(
             self.spec,
             self.layout,
@@ -141,11 +157,11 @@ class SimRun:
             self.others,
             self._owner.now,
             self._owner.rng,
-            start_round=self._start_round,
-            listening=self._listening,
+            start_round=self.start_round,
+            listening=self.listening,
             members=self.members,
-            encoding=self._encoding,
-            slices=self._slices,
+            encoding=self.encoding,
+            slices=self.slices,
         )
         self._step(Rounds.start)
         early, self._early = self._early, []
@@ -222,6 +238,7 @@ class SimRun:
                     self._jobs.append(action)
                     self._work()
                 case SendFragments():
+                    self.sent[action.round] = action.pieces
                     parcels = action.parcels(self.spec.wire_id)
                     self._owner.broadcast(action.round, parcels, len(action.pieces))
                 case SendModel():
@@ -241,6 +258,8 @@ class SimRun:
                     self._owner.forget_before(result.round - stale_rounds(self.spec))
                 case Finished():
                     self._end("finished")
+                case Failed():
+                    self._end("failed")
                 case Dropped(reason=reason, count=count):
                     self._owner.dropped_fragments(reason, count)
         assert self.rounds is not None
@@ -268,12 +287,11 @@ class SimRun:
         job = self._jobs.popleft()
         if isinstance(job, StartTraining):
             seconds = self._owner.rng.uniform(*self._training.seconds)
-            noise = self._owner.noise(job.round, self._training.parameters)
-            update = (0.5 * job.vector + noise).astype(np.float32)
+            update, accuracy = self._train(job)
             self._stream(update, seconds)
-            self._owner.after(seconds, lambda: self._trained(job, update))
+            self._owner.after(seconds, lambda: self._trained(job, update, accuracy))
         else:
-            self._owner.after(EVALUATING_SECONDS, self._evaluated)
+            self._owner.after(EVALUATING_SECONDS, lambda: self._evaluated(job))
 
     def _stream(self, update: Vector, seconds: float) -> None:
         """Parts of the update are final before training is over."""
@@ -292,13 +310,24 @@ class SimRun:
 
         return act
 
-    def _trained(self, job: StartTraining, update: Vector) -> None:
+    def _train(self, job: StartTraining) -> tuple[Vector, float]:
+        if self._learner is not None:
+            update, measured = self._learner.train(job.round, job.vector)
+            return update, measured.accuracy
+        noise = self._owner.noise(job.round, self._training.parameters)
+        return (0.5 * job.vector + noise).astype(np.float32), 0.9
+
+    def _trained(self, job: StartTraining, update: Vector, accuracy: float) -> None:
         self._working = False
         self.updates[job.round] = update
-        self._step(lambda rounds, now: rounds.trained(update, 0.1, 0.9, 10, now))
+        self._step(lambda rounds, now: rounds.trained(update, 0.1, accuracy, 10, now))
         self._work()
 
-    def _evaluated(self) -> None:
+    def _evaluated(self, job: Evaluate) -> None:
         self._working = False
-        self._step(lambda rounds, now: rounds.evaluated(0.5, 10, now))
+        accuracy, samples = 0.5, 10
+        if self._learner is not None:
+            measured = self._learner.evaluate(job.vector, 0)
+            accuracy, samples = measured.accuracy, measured.samples
+        self._step(lambda rounds, now: rounds.evaluated(accuracy, samples, now))
         self._work()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from peerd.learning import Fragment, fragment_place
@@ -62,6 +62,7 @@ class Ledger:
         self._collections = 0
         self._delivered: set[tuple[PeerId, Place]] = set()
         self._averaged: dict[int, dict[Place, bytes]] = {}
+        self._slices: dict[int, dict[int, dict[int, list[bytes]]]] = {}
 
     def new_collection(self) -> int:
         self._collections += 1
@@ -100,6 +101,8 @@ class Ledger:
     def averages(self, collection: int, run: int, payload: bytes, fragment: Fragment) -> None:
         """A recipient has taken it into the mean of its round."""
         if fragment.of_model:
+            slices = self._slices.setdefault(collection, {}).setdefault(fragment.round, {})
+            slices.setdefault(fragment.index, []).append(fragment.data)
             return
         place = self._places.get(payload)
         if place is None or (place.run, place.round, place.index) != (run, fragment.round, fragment.index):
@@ -112,6 +115,10 @@ class Ledger:
     def averaged(self, collection: int) -> Mapping[Place, bytes]:
         """All that a collection has taken in, encoded."""
         return self._averaged.get(collection, {})
+
+    def slices(self, collection: int, round: int) -> Mapping[int, Sequence[bytes]]:
+        """All that a collection has taken in of the model that the round starts from, by index."""
+        return self._slices.get(collection, {}).get(round, {})
 
     def open(self, life: int) -> int:
         """Messages of a daemon of which nothing is known yet."""

@@ -34,6 +34,9 @@ class Owner(Protocol):
     @property
     def payload_bytes(self) -> int: ...
 
+    @property
+    def place(self) -> int: ...
+
     def wall(self) -> float: ...
 
     def after(self, seconds: float, action: Action) -> None: ...
@@ -158,6 +161,10 @@ class SimParticipation:
     @property
     def rng(self) -> random.Random:
         return self._owner.rng
+
+    @property
+    def place(self) -> int:
+        return self._owner.place
 
     def after(self, seconds: float, action: Action) -> None:
         self._owner.after(seconds, action)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from peerd.learning.catalog import DEFAULTS
+from peerd.presets import TASK_DEFAULTS
 from peerd.trainerproto import Vector
 from peerd.training import Outcome, torchtask
 from peerd.training.flat import FlatModel
@@ -133,7 +133,7 @@ def main(say: Callable[[str], None] = print) -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     task = "mnist-cnn" if options.mnist else "digits-cnn"
-    settings: dict[str, Any] = {**DEFAULTS[task], "rounds": options.rounds}
+    settings: dict[str, Any] = {**TASK_DEFAULTS[task], "rounds": options.rounds}
     given = {
         "samples_per_round": options.samples,
         "learning_rate": options.rate,

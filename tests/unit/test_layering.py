@@ -58,8 +58,8 @@ HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in p
 
 # `peerctl` speaks to daemons by their API; these few must not be written twice.
 CTL_MAY_IMPORT = frozenset({"peerd", "pb", "errors", "types", "config", "membership", "presets"})
-# The experiments run the cores themselves, on a virtual clock.
-EXPERIMENT_MAY_IMPORT = CTL_MAY_IMPORT | {"sim", "mix", "relay"}
+# The experiments run the cores themselves, on a virtual clock, and know how long a cell is.
+EXPERIMENT_MAY_IMPORT = CTL_MAY_IMPORT | {"sim", "mix", "relay", "sphinx", "link"}
 
 TRAINING_ONLY = frozenset({"torch", "torchvision", "sklearn", "scipy", "dp_accounting"})
 

@@ -34,8 +34,8 @@ def test_all_commands_are_there() -> None:
         "network revoke", "network rotate-ca", "network publish", "network invite", "context add",
         "context list", "context use", "context operator", "context remove", "testbed up", "testbed down",
         "testbed status", "testbed logs", "testbed add", "testbed kill", "testbed stop", "testbed start",
-        "testbed freeze", "testbed thaw", "experiment attack", "experiment churn", "events", "node drain",
-        "task list", "task show", "task partition",
+        "testbed freeze", "testbed thaw", "experiment attack", "experiment churn", "experiment dissemination",
+        "events", "node drain", "task list", "task show", "task partition",
     }  # fmt: skip
     assert {" ".join(path) for path in EVERY} == expected
 
@@ -110,6 +110,8 @@ def test_the_main_help_documents_the_exit_codes(peerctl: Any) -> None:
         (["demo", "--churn", "--peers", "6"], "--churn: two of the peers join late, and 3 mix nodes"),
         (["demo", "--churn", "--rounds", "5"], "--churn: at least 7 rounds, not 5"),
         (["experiment", "churn", "--epochs", "0"], "0 is not in the range 1<=x<=1000"),
+        (["experiment", "dissemination", "--peers", "8,x"], "--peers 8,x: numbers with commas between them"),
+        (["experiment", "dissemination", "--peers", "5,8"], "--peers 5: between 6 and 256"),
     ],
 )
 def test_invalid_input(peerctl: Any, arguments: list[str], message: str) -> None:

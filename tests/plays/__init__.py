@@ -1,0 +1,1 @@
+"""Schedules that several tests play, and what must be true of what comes of them."""
