@@ -314,10 +314,11 @@ class Rounds:
 
     def _is_over(self, now: float) -> bool:
         """Of a round that has enough: whether there can be no more, or that has been waited for."""
+        if self._collected.none_missing(self._round):
+            return True
         until = self._patience.ends_at(self._round, now)
-        over = now >= until or self._collected.none_missing(self._round)
-        self._patient_until = None if over else until
-        return over
+        self._patient_until = None if now >= until else until
+        return now >= until
 
     def _will_know(self) -> bool:
         """Whether the model will be what the others have, once the round that is listened to is closed."""

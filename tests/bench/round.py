@@ -112,15 +112,15 @@ def train_sum(number: int, vector: Vector) -> Any:
     return sum(learner.train(number, vector)[0].astype(np.float64) for learner in _learners)
 
 
-def evaluate(vector: Vector) -> float:
-    return float(_learners[0].evaluate(vector, TEST_IMAGES).accuracy)
+def evaluate(vector: Vector, images: int) -> float:
+    return float(_learners[0].evaluate(vector, images).accuracy)
 
 
 def spent() -> tuple[int, float]:
     return uss([os.getpid()]), time.process_time()
 
 
-def bare_loop(spec: RunSpec, workers: int, threads: int) -> dict[str, Any]:
+def bare_loop(spec: RunSpec, workers: int, threads: int, images: int = TEST_IMAGES) -> dict[str, Any]:
     with ExitStack() as stack:
         spawn = multiprocessing.get_context("spawn")
         pools = [stack.enter_context(ProcessPoolExecutor(1, spawn)) for _ in range(workers)]
@@ -134,7 +134,7 @@ def bare_loop(spec: RunSpec, workers: int, threads: int) -> dict[str, Any]:
             began = time.monotonic()
             sums = [pool.submit(train_sum, number, vector) for pool in pools]
             vector = (sum(future.result() for future in sums) / PEERS).astype(np.float32)
-            accuracy.append(round(pools[0].submit(evaluate, vector).result(), 3))
+            accuracy.append(round(pools[0].submit(evaluate, vector, images).result(), 4))
             seconds.append(time.monotonic() - began)
         costs = [pool.submit(spent).result() for pool in pools]
     return {

@@ -86,3 +86,15 @@ def test_averaged_in_another_round(ledger):
     ledger.sends(0, ALICE, BOB, payload())
     ledger.averages(1, RUN, payload(), decode_payload(payload(number=2)))
     assert len(ledger.faults) == 1
+
+
+def test_slices_of_models_are_kept_apart(ledger):
+    """Everybody has the same ones: several copies are no fault."""
+    sent = encode_fragment(RUN, 2, 1, np.full(3, 5.0, np.float32), of_model=True)
+    ledger.sends(0, ALICE, BOB, sent)
+    ledger.sends(1, BOB, ALICE, sent)
+    average(ledger, sent)
+    average(ledger, sent)
+    (copies,) = ledger.slices(1, 2).values()
+    assert [np.frombuffer(data, "<f4").tolist() for data in copies] == [[5.0] * 3] * 2
+    assert (ledger.slices(1, 3), ledger.slices(2, 2), ledger.averaged(1), ledger.faults) == ({}, {}, {}, [])
