@@ -1,4 +1,4 @@
-"""`peerctl experiment`: attack here, churn in a module of its own."""
+"""`peerctl experiment`: attack here, churn and linking in modules of their own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ctl import render
 from ctl.app import Command, Group, pass_settings
 from ctl.choices import HOPS
 from ctl.commands.churn import churn
+from ctl.commands.linking import linking
 from ctl.targets import Settings
 from ctl.text import Duration
 from ctl.watch import view
@@ -24,16 +25,18 @@ DEFAULT_PLOT = Path("attack.png")
 
 @click.group(cls=Group)
 def experiment() -> None:
-    """Measure what the mixnet is worth, and what churn costs.
+    """Measure what the mixnet is worth, what churn costs, and what content gives away.
 
     \b
     Examples:
       peerctl experiment attack --quick
       peerctl experiment churn --quick
+      peerctl experiment linking --quick
     """
 
 
 experiment.add_command(churn)
+experiment.add_command(linking)
 
 
 @experiment.command("attack", cls=Command)
