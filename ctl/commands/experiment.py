@@ -12,6 +12,7 @@ from ctl.app import Command, Group, pass_settings
 from ctl.choices import HOPS
 from ctl.commands.churn import churn
 from ctl.commands.dissemination import dissemination
+from ctl.commands.linking import linking
 from ctl.targets import Settings
 from ctl.text import Duration
 from ctl.watch import view
@@ -25,18 +26,21 @@ DEFAULT_PLOT = Path("attack.png")
 
 @click.group(cls=Group)
 def experiment() -> None:
-    """Measure what the mixnet is worth, what churn costs, and what a peer sends as the network grows.
+    """Measure what the mixnet is worth, what churn costs, what a peer sends as the network grows, and what
+    content gives away.
 
     \b
     Examples:
       peerctl experiment attack --quick
       peerctl experiment churn --quick
       peerctl experiment dissemination --quick
+      peerctl experiment linking --quick
     """
 
 
 experiment.add_command(churn)
 experiment.add_command(dissemination)
+experiment.add_command(linking)
 
 
 @experiment.command("attack", cls=Command)

@@ -5,7 +5,7 @@ and the learner, whoever wrote it, held to its contract.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,15 +30,34 @@ def open_learner(
     allowed: Collection[str] = SHIPPED_TASKS,
 ) -> Learner:
     """For part `shard` of `shards`. Raises a PeerdError of one line when task or data cannot be used."""
+    return open_learners(spec, [shard], shards, host, allowed)[0]
+
+
+def open_learners(
+    spec: RunSpec,
+    chosen: Sequence[int],
+    shards: int,
+    host: Host | None = None,
+    allowed: Collection[str] = SHIPPED_TASKS,
+    *,
+    swapped: bool = False,
+) -> list[Learner]:
+    """For several parts, of data that is read once: an experiment has many peers in one process. swapped: of
+    the test samples, which no peer of a run trains on."""
     task = make_task(spec, allowed)
     train, test = load_data(spec.task, task)
-    own = train.take(
-        divide(spec, train.labels, task.classes, shards)[0 if spec.partition == "own" else shard]
-    )
-    own, test = _evaluated_on(spec, shard, own, test)
-    share = Share(spec=spec, shard=shard, train=own, test=test, host=host or Host())
-    with blamed(spec.task, "its learner"):
-        return _Held(spec, task.learner(share), share.host)
+    if swapped:
+        train, test = test, train
+    parts = divide(spec, train.labels, task.classes, shards)
+    learners: list[Learner] = []
+    for shard in chosen:
+        own, tested = _evaluated_on(
+            spec, shard, train.take(parts[0 if spec.partition == "own" else shard]), test
+        )
+        share = Share(spec=spec, shard=shard, train=own, test=tested, host=host or Host())
+        with blamed(spec.task, "its learner"):
+            learners.append(_Held(spec, task.learner(share), share.host))
+    return learners
 
 
 def load_data(name: str, task: Task) -> tuple[Samples, Samples]:

@@ -26,7 +26,7 @@ def make_spec(seed: int, **changes) -> RunSpec:
 
 
 def simulate(spec: RunSpec) -> tuple[list[list[float]], int]:
-    """Accuracy of every peer's own model after each round that it closed; and fragments that came too late."""
+    """Accuracy of each peer's own model after every round that it closed; fragments that came too late."""
     parameters = len(open_learner(spec, 0, PEERS).vector())
     training = Training(parameters=parameters, learner=lambda spec, place: open_learner(spec, place, PEERS))
     geometry = Geometry(max_hops=3, body_bytes=8192)

@@ -60,6 +60,8 @@ HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in p
 CTL_MAY_IMPORT = frozenset({"peerd", "pb", "errors", "types", "config", "membership", "presets"})
 # The experiments run the cores themselves, on a virtual clock, and know how long a cell is.
 EXPERIMENT_MAY_IMPORT = CTL_MAY_IMPORT | {"sim", "mix", "relay", "sphinx", "link"}
+# This one runs rounds without a network, on fragments of the size that packets have.
+LINKING_MAY_IMPORT = CTL_MAY_IMPORT | {"learning", "delivery", "sphinx"}
 
 TRAINING_ONLY = frozenset({"torch", "torchvision", "sklearn", "scipy", "dp_accounting"})
 
@@ -128,6 +130,8 @@ def broken_rules(module: str, source: str) -> Iterator[str]:
 def may_import(module: str, part: str) -> bool:
     if f"{module}.".startswith("ctl.experiment."):
         return part in EXPERIMENT_MAY_IMPORT
+    if f"{module}.".startswith("ctl.linking."):
+        return part in LINKING_MAY_IMPORT
     if f"{module}.".startswith("ctl."):
         return part in CTL_MAY_IMPORT
     mine = part_of(module)
@@ -227,6 +231,7 @@ def canonical(name: str) -> str:
         ("ctl.main", "from peerd import node"),
         ("ctl.main", "from peerd.sim import World"),
         ("ctl.experiment.workload", "from peerd.node import Node"),
+        ("ctl.linking.learners", "from peerd.training import cohort"),
         ("ctl.defaults", "from peerd.learning.catalog import DEFAULTS"),
         ("ctl.main", "import torch"),
     ],
@@ -244,6 +249,7 @@ def test_what_is_against_the_rules_is_found(module: str, source: str) -> None:
         ("peerd.relay.pump", "import asyncio\nfrom peerd.relay.mixnet import Mixnet"),
         ("peerd.training.loop", "import torch\nfrom sklearn.datasets import load_digits"),
         ("ctl.experiment.workload", "from peerd.sim import World\nfrom peerd.relay.trace import Left"),
+        ("ctl.linking.play", "from peerd.learning import Rounds\nfrom peerd.delivery import MessageCodec"),
         ("peerd.__main__", "from peerd.daemon import serve\nfrom peerd import __version__"),
         ("ctl.main", "from peerd import __version__\nfrom peerd.pb import node_pb2\nimport grpc"),
         ("ctl.main", "from ctl.render import table\nfrom peerd.membership import Authority"),
