@@ -1,4 +1,4 @@
-"""`peerctl experiment`: attack here, churn in a module of its own."""
+"""`peerctl experiment`: attack here, the others in modules of their own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ctl import render
 from ctl.app import Command, Group, pass_settings
 from ctl.choices import HOPS
 from ctl.commands.churn import churn
+from ctl.commands.encodings import encodings
+from ctl.commands.poison import poison
 from ctl.targets import Settings
 from ctl.text import Duration
 from ctl.watch import view
@@ -24,16 +26,20 @@ DEFAULT_PLOT = Path("attack.png")
 
 @click.group(cls=Group)
 def experiment() -> None:
-    """Measure what the mixnet is worth, and what churn costs.
+    """Measure what the mixnet is worth, and what churn, encodings and false updates cost.
 
     \b
     Examples:
       peerctl experiment attack --quick
       peerctl experiment churn --quick
+      peerctl experiment encodings --quick
+      peerctl experiment poison --quick
     """
 
 
 experiment.add_command(churn)
+experiment.add_command(encodings)
+experiment.add_command(poison)
 
 
 @experiment.command("attack", cls=Command)

@@ -42,7 +42,7 @@ class Pieces:
         return self._decoded(index, data)
 
     def finish(self) -> None:
-        """Encode what is left: `values` is about to change."""
+        """Encode what has not been asked for: what encoding leaves of `values` is needed."""
         if not self._encoding.lossless:
             for _ in self:
                 pass

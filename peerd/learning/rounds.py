@@ -306,7 +306,7 @@ class Rounds:
         if there is not None and not stale_rounds(self._spec):
             return self._jump(there, now)
         told = 0 < self._contributes_from <= self._round
-        train = StartTraining(self._round, self.model)
+        train = StartTraining(self._round, self._models.start)
         return [*([] if told else self._contribute(self._round)), *self._share_base(), train]
 
     def _share_base(self) -> list[Action]:

@@ -9,8 +9,8 @@ K(n) = as many as the packet has room for are sent, each as one signed byte with
                   span, so that the seed stands for all positions, and a seed that is a lie can only choose
                   among proper masks
 
-What was not sent, or rounded off, stays with the sender and is added to the next delta: error feedback
-(Karimireddy et al. 2019, "Error feedback fixes SignSGD"), without which top-k does not converge. It is in
+What was not sent, or rounded off, stays with the sender and goes into a later delta: error feedback
+(Karimireddy et al. 2019, "Error feedback fixes SignSGD"), without which top-k does not converge. How is in
 `learning.models`. The values are not scaled up by n/K: with error feedback that would count them twice.
 
 One byte a value and not two: in the same packet it sends twice as many. Measured with the spans of mnist-cnn
