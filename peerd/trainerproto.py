@@ -76,6 +76,8 @@ class Ready(_Report, frozen=True, kw_only=True):
     """The shared memory now has its size; the initial model lies in slot 1."""
 
     parameters: int
+    exact: int = 0
+    """So many at the end must not be rounded coarsely; fewer than all."""
 
 
 class Progress(_Report, frozen=True, kw_only=True):

@@ -48,6 +48,7 @@ class Cohort:
     train: Train
     forge: Forge = honest
     payload: int = PAYLOAD
+    exact: int = 0
     closed: list[list[str]] = field(default_factory=list)
     """Of each peer: what closed its rounds."""
     models: list[list[Vector]] = field(default_factory=list)
@@ -59,7 +60,7 @@ class Cohort:
 
     def play(self) -> None:
         encoding = make_encoding(self.spec, self.payload)
-        layout = encoding.layout(len(self.initial))
+        layout = encoding.layout(len(self.initial), self.exact)
         slices = Layout(len(self.initial), fragment_values(self.payload))
         rounds = [
             Rounds(

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from peerd.learning.aggregation import Aggregator, make_aggregator
 from peerd.learning.base import Slices
 from peerd.learning.dealing import copies_of_each, expected_parts
-from peerd.learning.encoding import Encoding
+from peerd.learning.encoding import Encoding, Float32
 from peerd.learning.fragment import Fragment, Layout
 from peerd.types import DropReason, RunSpec
 
@@ -93,6 +93,7 @@ class Collected:
         self._layout = layout
         self._slices = slices
         self._encoding = encoding
+        self._exact = Float32(0)
         self._kept: dict[int, _Kept] = {}
         self._limit = max(others.total, members)
 
@@ -172,7 +173,8 @@ class Collected:
         if not 0 <= fragment.index < self._layout.fragments:
             return DropReason.BAD_FRAGMENT
         where = self._layout.slice(fragment.index)
-        values = self._encoding.decode(fragment.data, where.stop - where.start)
+        coder = self._exact if self._layout.is_exact(fragment.index) else self._encoding
+        values = coder.decode(fragment.data, where.stop - where.start)
         return values if isinstance(values, DropReason) else kept.updates.add(fragment.index, values, age)
 
     def _empty(self) -> _Kept:

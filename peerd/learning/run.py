@@ -151,7 +151,7 @@ class Run:
         initial = ready.initial if self._initial is None else self._initial
         if initial.shape != ready.initial.shape:
             raise TaskError(f"the checkpoint has {len(initial)} values, the model {ready.parameters}")
-        self._layout = self._encoding.layout(ready.parameters)
+        self._layout = self._encoding.layout(ready.parameters, ready.exact)
         self._rounds = Rounds(
             self.spec,
             self._layout,

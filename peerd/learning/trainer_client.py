@@ -66,6 +66,8 @@ class TrainerReady:
     parameters: int
     initial: Vector
     """Shape (parameters,); the same on every peer of the run."""
+    exact: int = 0
+    """Of the parameters, so many at the end must not be rounded coarsely."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +162,7 @@ class TrainerClient:
             child.model, child.update = map_memory(child.memory, ready.parameters)
         except (ValueError, OSError) as error:
             raise await self._died(child, str(error)) from None
-        return TrainerReady(ready.parameters, child.update.copy())
+        return TrainerReady(ready.parameters, child.update.copy(), ready.exact)
 
     async def train(self, round: int, vector: Vector) -> TrainResult:
         """One round of training that begins with `vector`. Raises TaskError when it diverges."""

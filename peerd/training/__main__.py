@@ -34,7 +34,7 @@ from peerd.trainerproto import (
     map_memory,
     size_memory,
 )
-from peerd.training.session import open_learner
+from peerd.training.session import exact_of, open_learner
 from peerd.training.task import Host
 
 PROGRESS_SECONDS = 0.5
@@ -74,7 +74,7 @@ def serve(daemon: Daemon, memory: int) -> None:
     host = Host(begin.device, begin.threads, daemon.alive)
     learner = open_learner(begin.spec, begin.shard, begin.shards, host, begin.tasks)
     parameters, model, update = _shared(memory, learner.vector())
-    daemon.tell(Ready(parameters=parameters, usage=usage()))
+    daemon.tell(Ready(parameters=parameters, exact=exact_of(learner), usage=usage()))
     while (request := daemon.listen()) is not None:
         match request:
             case Train(round=number):

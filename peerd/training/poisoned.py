@@ -19,6 +19,7 @@ import numpy as np
 from peerd.errors import InvalidInputError
 from peerd.trainerproto import Vector
 from peerd.training.registry import SHIPPED, make_task
+from peerd.training.session import exact_of
 from peerd.training.task import Learner, Outcome, Samples, Share, Task
 from peerd.types import RunSpec
 
@@ -78,6 +79,10 @@ class PoisoningLearner:
         self._attack = attack
         self._scale = scale
         self._seeds = seeds
+
+    @property
+    def exact(self) -> int:
+        return exact_of(self._honest)
 
     def vector(self) -> Vector:
         return self._honest.vector()

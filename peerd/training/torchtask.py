@@ -138,6 +138,11 @@ class TorchLearner:
         rate = learning_rate(share.spec, 1)
         self._optimizer = task.optimizer(self._model.weights, self._model.gradient, rate)
 
+    @property
+    def exact(self) -> int:
+        """Statistics of batch normalisation: a variance is a small difference of two of them."""
+        return self._model.statistics
+
     def vector(self) -> Vector:
         return self._model.vector().numpy(force=True)
 

@@ -102,9 +102,10 @@ class Traffic:
 
 
 async def settled(endpoints: Iterable[Endpoint], patience: float) -> Traffic:
-    """The counters when no message waits for its acknowledgement on any peer. UnavailableError after
-    `patience` seconds, and for a peer that does not answer."""
-    known = tuple(endpoints)
+    """The counters when no message waits for its acknowledgement on any peer, and nothing of the run has left
+    since the look before: the peers' answers are not of one moment. UnavailableError after `patience`
+    seconds, and for a peer that does not answer."""
+    known, before = tuple(endpoints), -1
     try:
         async with asyncio.timeout(patience):
             while True:
@@ -112,8 +113,11 @@ async def settled(endpoints: Iterable[Endpoint], patience: float) -> Traffic:
                 for failure in answers.bad:
                     raise failure.error
                 statuses = [answer.value for answer in answers.good]
-                if not any(status.traffic.in_flight + status.traffic.queued for status in statuses):
-                    return Traffic.of(statuses)
+                now = Traffic.of(statuses)
+                waiting = any(status.traffic.in_flight + status.traffic.queued for status in statuses)
+                if not waiting and now.run_cells == before:
+                    return now
+                before = now.run_cells
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise UnavailableError(

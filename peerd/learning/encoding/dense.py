@@ -38,7 +38,7 @@ class _Dense:
     def lossless(self) -> bool:
         return False
 
-    def layout(self, parameters: int) -> Layout:
+    def layout(self, parameters: int, exact: int = 0) -> Layout:
         """ValueError where not even one value has room."""
         values = (self.room - self.overhead) // self.value_bytes
         if values < 1:

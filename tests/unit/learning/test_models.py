@@ -144,7 +144,7 @@ def test_what_was_not_sent_is_sent_later(encoding: str) -> None:
         for index in range(layout.fragments):
             sent[layout.slice(index)] += pieces.values(index)
         distances.append(float(np.linalg.norm(sent / number - update) / np.linalg.norm(update)))
-    assert distances[0] > 0.5 and distances[-1] < 0.25
+    assert distances[0] > 0.3 and distances[-1] < 0.25
 
 
 @pytest.mark.parametrize("encoding", ["top-k", "random-mask"])

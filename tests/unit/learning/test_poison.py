@@ -107,7 +107,10 @@ def not_finite(encoding: str, data: bytes, value: float) -> bytes:
             return data[:8] + wide[2:] + data[10:]
         case "random-mask":
             return data[:16] + wide + data[20:]
-    return wide + data[4:]  # int8 and top-k: the scale stands in front
+        case "top-k":
+            at = -(-PARAMETERS // 8)  # behind the bitmap of the one span
+            return data[:at] + wide + data[at + 4 :]
+    return wide + data[4:]  # int8: the scale stands in front
 
 
 @pytest.mark.parametrize(("encoding", "aggregator"), TOGETHER)
