@@ -8,6 +8,7 @@ from typing import get_args
 import click
 
 from peerd.config import StrategyName
+from peerd.errors import InvalidInputError
 from peerd.presets import PRESETS
 from peerd.types import (
     AggregatorName,
@@ -40,3 +41,15 @@ def named_values(context: click.Context, parameter: click.Parameter, given: Sequ
             raise click.BadParameter(f"{text!r} is not NAME=VALUE", context, parameter)
         values[name.strip().replace("-", "_")] = value.strip()
     return values
+
+
+def split_names(option: str, text: str, allowed: Sequence[str]) -> tuple[str, ...]:
+    """Of a list with commas, each once, in the order of `allowed`. InvalidInputError for one that is none of
+    them, and for an empty list."""
+    given = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = sorted(set(given) - set(allowed))
+    if unknown or not given:
+        raise InvalidInputError(
+            f"{option} {text!r}: {', '.join(unknown) or 'nothing'}; allowed: {', '.join(allowed)}"
+        )
+    return tuple(name for name in allowed if name in given)

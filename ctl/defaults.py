@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from peerd.config import convert
-from peerd.errors import InvalidInputError
+from peerd.errors import InvalidInputError, NotFoundError
 from peerd.presets import TASK_DEFAULTS
 from peerd.types import RunSpec
 
@@ -32,3 +33,17 @@ def check_task(task: str) -> None:
         raise InvalidInputError(
             f"unknown task {task!r}; known: {', '.join(TASK_DEFAULTS)}, or one of your own as module:factory"
         )
+
+
+def data_folder(task: str, given: Path | None) -> str | None:
+    """The task's files on this machine, absolute; None for a task that needs none. InvalidInputError where it
+    needs them and none are named, NotFoundError for a folder that is not there."""
+    check_task(task)
+    if given is None:
+        if task in NEEDS_DATA:
+            raise InvalidInputError(f"{task} needs --data-dir DIR with its files")
+        return None
+    folder = given.expanduser().resolve()
+    if not folder.is_dir():
+        raise NotFoundError(f"--data-dir {given}: no such folder")
+    return str(folder)

@@ -157,6 +157,7 @@ class Report:
             queued=self._mixnet.delivery.queued,
             bytes_sent=self._links.bytes_sent,
             bytes_received=self._links.bytes_received,
+            cell_bytes=self._links.cell_bytes,
             rtt_p50_seconds=tally.rtt_quantile(0.5),
             rtt_p95_seconds=tally.rtt_quantile(0.95),
             rtt_samples=list(tally.recent_rtt),

@@ -33,6 +33,8 @@ class TrafficStatus(msgspec.Struct, frozen=True, kw_only=True):
     queued: int
     bytes_sent: int
     bytes_received: int
+    cell_bytes: int
+    """Of every cell on every link."""
     rtt_p50_seconds: float
     rtt_p95_seconds: float
     rtt_samples: list[float]

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from peerd.layout import Layout
 from peerd.types import SHIPPED_TASKS, RunSpec
 
 Vector = NDArray[np.float32]
@@ -52,9 +53,8 @@ class Train(_Message, frozen=True, kw_only=True):
     """Train the model of slot 0 for one round, leave it in slot 1, answer `Trained`."""
 
     round: int
-    block_values: int = 0
-    """Floats of a fragment: blocks of so many may be said to be final before the round's training is over
-    (`Final`). 0: none may."""
+    layout: Layout | None = None
+    """Fragments may be said to be final before the round's training is over (`Final`). None: none may."""
     released: int = 0
     """As in `Begin`, with this one."""
 
@@ -86,6 +86,8 @@ class Ready(_Report, frozen=True, kw_only=True):
     parameters: int
     epsilon: float | None = None
     """What the updates cost that `Begin` tells of; None without noise."""
+    exact: int = 0
+    """So many at the end must not be rounded coarsely; fewer than all."""
 
 
 class Progress(_Report, frozen=True, kw_only=True):
@@ -93,9 +95,9 @@ class Progress(_Report, frozen=True, kw_only=True):
 
 
 class Final(_Report, frozen=True, kw_only=True):
-    """These blocks of slot 1 are as the trained model will have them."""
+    """These fragments of slot 1 are as the trained model will have them."""
 
-    blocks: tuple[int, ...]
+    fragments: tuple[int, ...]
 
 
 class Trained(_Report, frozen=True, kw_only=True):

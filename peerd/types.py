@@ -173,7 +173,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """clipped-mean: how far a fragment may be from the last aggregate, in median distances."""
     encoding: EncodingName = "float32"
     """How values travel; see `learning.encoding`."""
-    density: Fraction = 0.1
+    density: Fraction = 0.3
     """top-k, random-mask: share of the values that is sent, at least; a packet is always filled."""
     delta: bool = False
     """Send what changed since the last aggregate. Sparse encodings always do."""

@@ -13,7 +13,7 @@ from ctl.app import Command, pass_settings
 from ctl.choices import HOPS, PRESET, STRATEGY
 from ctl.churn import demo_schedule
 from ctl.churn.schedule import DEMO_PEERS, DEMO_ROUNDS
-from ctl.defaults import NEEDS_DATA, check_task, make_spec
+from ctl.defaults import data_folder, make_spec
 from ctl.demo import Script, play, summarise
 from ctl.demo.play import how_to_use
 from ctl.demo.tables import final
@@ -21,7 +21,6 @@ from ctl.targets import Settings, remember_testbed
 from ctl.testbed import Plan
 from ctl.text import Duration
 from ctl.watch import view
-from peerd.errors import InvalidInputError, NotFoundError
 
 PEERS, ROUNDS = 6, 5
 UNDRAWN = "0" * 32
@@ -92,7 +91,7 @@ def demo(
     spec = make_spec(
         task,
         run_id=UNDRAWN,
-        data_dir=_data_dir(task, data_dir),
+        data_dir=data_folder(task, data_dir),
         rounds=rounds,
         seed=seed,
         samples_per_round=samples,
@@ -117,15 +116,3 @@ def demo(
     if keep:
         for line in how_to_use(folder, list(outcome.runs)):
             click.echo(line, err=json)
-
-
-def _data_dir(task: str, given: Path | None) -> str | None:
-    check_task(task)
-    if given is None:
-        if task in NEEDS_DATA:
-            raise InvalidInputError(f"{task} needs --data-dir DIR with its files")
-        return None
-    folder = given.expanduser().resolve()
-    if not folder.is_dir():
-        raise NotFoundError(f"--data-dir {given}: no such folder")
-    return str(folder)

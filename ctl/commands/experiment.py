@@ -12,7 +12,9 @@ from ctl.app import Command, Group, pass_settings
 from ctl.choices import HOPS
 from ctl.commands.churn import churn
 from ctl.commands.dissemination import dissemination
+from ctl.commands.encodings import encodings
 from ctl.commands.linking import linking
+from ctl.commands.poison import poison
 from ctl.targets import Settings
 from ctl.text import Duration
 from ctl.watch import view
@@ -26,8 +28,8 @@ DEFAULT_PLOT = Path("attack.png")
 
 @click.group(cls=Group)
 def experiment() -> None:
-    """Measure what the mixnet is worth, what churn costs, what a peer sends as the network grows, and what
-    content gives away.
+    """Measure what the mixnet is worth, what churn, encodings and false updates cost, what a peer sends as
+    the network grows, and what content gives away.
 
     \b
     Examples:
@@ -35,12 +37,16 @@ def experiment() -> None:
       peerctl experiment churn --quick
       peerctl experiment dissemination --quick
       peerctl experiment linking --quick
+      peerctl experiment encodings --quick
+      peerctl experiment poison --quick
     """
 
 
 experiment.add_command(churn)
 experiment.add_command(dissemination)
 experiment.add_command(linking)
+experiment.add_command(encodings)
+experiment.add_command(poison)
 
 
 @experiment.command("attack", cls=Command)

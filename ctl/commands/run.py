@@ -104,7 +104,7 @@ run.add_command(privacy)
 @click.option(
     "--density",
     type=float,
-    help="top-k, random-mask: share of the values that is sent, at least.  [default: 0.1]",
+    help="top-k, random-mask: share of the values that is sent, at least.  [default: 0.3]",
 )
 @click.option(
     "--delta",

@@ -6,6 +6,7 @@ Cutting a model vector into fragments and reading strangers' fragments (`encodin
 Never imports torch: that is for `peerd.training`, in the child process alone.
 """
 
+from peerd.layout import Layout
 from peerd.learning.aggregation import Mean, make_aggregator
 from peerd.learning.catalog import check_task
 from peerd.learning.dealing import Dealer, copies_of_each
@@ -13,7 +14,6 @@ from peerd.learning.encoding import Encoding, make_encoding
 from peerd.learning.fragment import (
     Cover,
     Fragment,
-    Layout,
     Parcel,
     Rejected,
     decode_payload,

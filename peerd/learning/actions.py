@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from peerd.learning.fragment import Data, Layout, Parcel, Vector, parcel
+from peerd.layout import Layout
+from peerd.learning.fragment import Data, Parcel, Vector, parcel
 from peerd.learning.pieces import Pieces
 from peerd.status import RoundResult
 from peerd.types import DropReason

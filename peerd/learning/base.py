@@ -25,8 +25,9 @@ import random
 
 import numpy as np
 
+from peerd.layout import Layout
 from peerd.learning.encoding import Float32
-from peerd.learning.fragment import Layout, Vector
+from peerd.learning.fragment import Vector
 from peerd.types import DropReason
 
 NEWCOMER_COPIES = 3

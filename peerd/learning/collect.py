@@ -30,11 +30,12 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from peerd.layout import Layout
 from peerd.learning.aggregation import Aggregator, make_aggregator
 from peerd.learning.base import Slices
 from peerd.learning.dealing import copies_of_each, expected_parts, most_parts
-from peerd.learning.encoding import Encoding
-from peerd.learning.fragment import Fragment, Layout
+from peerd.learning.encoding import Encoding, Float32
+from peerd.learning.fragment import Fragment
 from peerd.types import DropReason, RunSpec
 
 AHEAD = 3
@@ -93,6 +94,7 @@ class Collected:
         self._layout = layout
         self._slices = slices
         self._encoding = encoding
+        self._exact = Float32(0)
         self._kept: dict[int, _Kept] = {}
         self._limit = max(others.total, members)
         self.last = Slices(slices)
@@ -189,7 +191,8 @@ class Collected:
         if not 0 <= fragment.index < self._layout.fragments:
             return DropReason.BAD_FRAGMENT
         where = self._layout.slice(fragment.index)
-        values = self._encoding.decode(fragment.data, where.stop - where.start)
+        coder = self._exact if self._layout.is_exact(fragment.index) else self._encoding
+        values = coder.decode(fragment.data, where.stop - where.start)
         return values if isinstance(values, DropReason) else kept.updates.add(fragment.index, values, age)
 
     def _empty(self) -> _Kept:

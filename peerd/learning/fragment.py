@@ -8,7 +8,7 @@ what its values are, the encoding of the run says (`encoding`).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,43 +27,6 @@ MAX_PAYLOAD = 65_536
 """Bytes; no network has a larger Sphinx body."""
 _FIXED_FIELDS = 9 + 5 + 5
 """run, round and index, each with its tag."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a vector of `parameters` floats is cut: `fragment_values` each, the last one what is left."""
-
-    parameters: int
-    fragment_values: int
-
-    def __post_init__(self) -> None:
-        if self.parameters < 1 or self.fragment_values < 1:
-            raise ValueError("a layout needs at least one parameter and one value per fragment")
-
-    @property
-    def fragments(self) -> int:
-        return -(-self.parameters // self.fragment_values)
-
-    def slice(self, index: int) -> slice:
-        """Where fragment `index` lies in the vector. IndexError outside 0 .. fragments - 1."""
-        if not 0 <= index < self.fragments:
-            raise IndexError(f"fragment {index} of {self.fragments}")
-        start = index * self.fragment_values
-        return slice(start, min(start + self.fragment_values, self.parameters))
-
-
-def spans(layout: Layout, indices: Iterable[int]) -> Iterator[slice]:
-    """Where these fragments lie, neighbours taken together. IndexError as `Layout.slice`."""
-    begin = end = 0
-    for index in sorted(indices):
-        where = layout.slice(index)
-        if where.start != end:
-            if end > begin:
-                yield slice(begin, end)
-            begin = where.start
-        end = where.stop
-    if end > begin:
-        yield slice(begin, end)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from peerd.learning.encoding import Encoding
-from peerd.learning.fragment import Data, Layout, Vector
+from peerd.layout import Layout
+from peerd.learning.encoding import Encoding, Float32
+from peerd.learning.fragment import Data, Vector
 from peerd.types import DropReason
 
 
@@ -20,6 +21,7 @@ class Pieces:
         """Nothing of `values` is final yet. feedback: they become what encoding leaves of them."""
         self._layout = layout
         self._encoding = encoding
+        self._exact = Float32(0)
         self._values: Vector | None = values
         self._rng = rng
         self._feedback = feedback
@@ -51,7 +53,7 @@ class Pieces:
         return self._decoded(index, data)
 
     def finish(self) -> None:
-        """Encode what is left of what is final: `values` is about to change."""
+        """Encode what is final and has not been asked for: what encoding leaves of `values` is needed."""
         if not self._encoding.lossless:
             for index in self._final:
                 self[index]
@@ -59,9 +61,12 @@ class Pieces:
     def _make(self, index: int) -> Data:
         assert self._values is not None
         values = self._values[self._layout.slice(index)]
-        data = self._encoding.encode(values, self._rng)
+        coder = self._coder(index)
+        data = coder.encode(values, self._rng)
         if self._encoding.lossless:
             return data
+        if coder.lossless:
+            data = values.copy()  # what is fed back is about to be taken from it
         self._made[index] = data
         if self._feedback:
             values -= self._decoded(index, data)
@@ -73,6 +78,9 @@ class Pieces:
         if not isinstance(data, bytes):
             return data
         where = self._layout.slice(index)
-        values = self._encoding.decode(data, where.stop - where.start)
+        values = self._coder(index).decode(data, where.stop - where.start)
         assert not isinstance(values, DropReason)
         return values
+
+    def _coder(self, index: int) -> Encoding:
+        return self._exact if self._layout.is_exact(index) else self._encoding

@@ -49,6 +49,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from peerd.clock import earliest
+from peerd.layout import Layout
 from peerd.learning.actions import (
     Action,
     Contribute,
@@ -66,7 +67,7 @@ from peerd.learning.actions import (
 )
 from peerd.learning.collect import Collected, Others, stale_rounds
 from peerd.learning.encoding import Encoding, Float32
-from peerd.learning.fragment import WIRE_FLOAT, Fragment, Layout, Vector
+from peerd.learning.fragment import WIRE_FLOAT, Fragment, Vector
 from peerd.learning.models import Models
 from peerd.learning.patience import Patience
 from peerd.learning.pieces import Pieces
@@ -352,7 +353,7 @@ class Rounds:
         if there is not None and not stale_rounds(self._spec):
             return self._jump(there, now)
         told = 0 < self._contributes_from <= self._round
-        train = StartTraining(self._round, self.model)
+        train = StartTraining(self._round, self._models.start)
         return [*([] if told else self._contribute(self._round)), *self._share_base(), train]
 
     def _share_base(self) -> list[Action]:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from peerd.clock import Clock
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError
+from peerd.layout import Layout
 from peerd.learning.actions import (
     Action,
     Contribute,
@@ -35,7 +36,7 @@ from peerd.learning.actions import (
 from peerd.learning.collect import Others, stale_rounds
 from peerd.learning.dealing import part_of
 from peerd.learning.encoding import make_encoding
-from peerd.learning.fragment import Fragment, Layout, Vector, fragment_values
+from peerd.learning.fragment import Fragment, Vector, fragment_values
 from peerd.learning.ports import FragmentSink, Ledger, RunObserver, SaveRun
 from peerd.learning.rounds import Rounds
 from peerd.learning.spent import Spent
@@ -156,7 +157,7 @@ class Run:
         initial = ready.initial if self._initial is None else self._initial
         if initial.shape != ready.initial.shape:
             raise TaskError(f"the checkpoint has {len(initial)} values, the model {ready.parameters}")
-        self._layout = self._encoding.layout(ready.parameters)
+        self._layout = self._encoding.layout(ready.parameters, ready.exact)
         self._rounds = Rounds(
             self.spec,
             self._layout,

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from peerd.config import TrainingConfig
-from peerd.learning.fragment import Layout, Vector
+from peerd.layout import Layout
+from peerd.learning.fragment import Vector
 from peerd.learning.trainer_client import (
     EvalResult,
     OnFinal,

@@ -25,7 +25,7 @@ import numpy as np
 import peerd
 from peerd.config import TrainingConfig
 from peerd.errors import InvalidInputError, UnavailableError
-from peerd.learning.fragment import Layout, spans
+from peerd.layout import Layout, spans
 from peerd.trainerproto import (
     MAX_LINE,
     Begin,
@@ -76,6 +76,8 @@ class TrainerReady:
     """Shape (parameters,); the same on every peer of the run."""
     epsilon: float | None = None
     """Spent before; None without noise."""
+    exact: int = 0
+    """Of the parameters, so many at the end must not be rounded coarsely."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,7 +179,7 @@ class TrainerClient:
         except (ValueError, OSError) as error:
             raise await self._died(child, str(error)) from None
         child.parameters = ready.parameters
-        return TrainerReady(ready.parameters, initial, ready.epsilon)
+        return TrainerReady(ready.parameters, initial, ready.epsilon, ready.exact)
 
     async def train(
         self,
@@ -196,14 +198,13 @@ class TrainerClient:
         child = self._idle_child(vector)
         update = np.empty_like(vector)
 
-        def take(blocks: Sequence[int]) -> None:
+        def take(fragments: Sequence[int]) -> None:
             assert layout is not None
-            for where in spans(layout, blocks):
+            for where in spans(layout, fragments):
                 read_update(child.memory, update, where)
-            final(blocks, update)
+            final(fragments, update)
 
-        block = layout.fragment_values if layout else 0
-        job = Train(round=round, block_values=block, released=released)
+        job = Train(round=round, layout=layout, released=released)
         reply = await self._ask(child, job, Trained, take if layout else None)
         read_update(child.memory, update, slice(0, len(update)))
         return TrainResult(
@@ -333,7 +334,7 @@ class TrainerClient:
             reply = await self._next(child)
             while isinstance(reply, Progress) or (isinstance(reply, Final) and final is not None):
                 if isinstance(reply, Final) and final is not None:
-                    final(reply.blocks)
+                    final(reply.fragments)
                 reply = await self._next(child)
         except TimeoutError:
             hung = f"it said nothing for {self._config.hang_timeout_seconds:g} seconds"

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from peerd.clock import Clock
 from peerd.config import LinkConfig, parse_address
 from peerd.errors import InvalidInputError
+from peerd.link.cells import cell_bytes
 from peerd.link.connection import Common, Greet, Inbound, OnDrop, OnGossip, Outbound, Tap
 from peerd.link.dialler import Dialler, Dialling, Policy
 from peerd.link.listener import Listener
@@ -238,6 +239,11 @@ class LinkTable:
     @property
     def bytes_received(self) -> int:
         return self._common.bytes_received
+
+    @property
+    def cell_bytes(self) -> int:
+        """Of every cell."""
+        return cell_bytes(self._common.packet_bytes)
 
     @property
     def gossip_cells(self) -> tuple[int, int]:

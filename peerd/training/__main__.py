@@ -36,8 +36,8 @@ from peerd.trainerproto import (
     size_memory,
 )
 from peerd.training.accountant import spent
-from peerd.training.session import open_learner
-from peerd.training.streaming import BlockStream
+from peerd.training.session import exact_of, open_learner
+from peerd.training.streaming import FragmentStream
 from peerd.training.task import Host
 from peerd.types import RunSpec
 
@@ -66,8 +66,8 @@ class Daemon:
         if time.monotonic() - self._told >= PROGRESS_SECONDS:
             self.tell(Progress(usage=usage()))
 
-    def final(self, blocks: tuple[int, ...]) -> None:
-        self.tell(Final(blocks=blocks, usage=usage()))
+    def final(self, fragments: tuple[int, ...]) -> None:
+        self.tell(Final(fragments=fragments, usage=usage()))
 
 
 def serve(daemon: Daemon, memory: int) -> None:
@@ -78,7 +78,7 @@ def serve(daemon: Daemon, memory: int) -> None:
     os.nice(begin.nice)
     if begin.task_path:  # behind everything else: it must not shadow what the house imports
         sys.path.append(begin.task_path)
-    stream = BlockStream(begin.spec.task, daemon.final)
+    stream = FragmentStream(begin.spec.task, daemon.final)
 
     def alive() -> None:
         stream.tell()
@@ -87,13 +87,13 @@ def serve(daemon: Daemon, memory: int) -> None:
     host = Host(begin.device, begin.threads, alive, stream)
     learner = open_learner(begin.spec, begin.shard, begin.shards, host, begin.tasks)
     parameters, model, update = _shared(memory, learner.vector())
-    epsilon = _epsilon(begin.spec, begin.released)
-    daemon.tell(Ready(parameters=parameters, epsilon=epsilon, usage=usage()))
+    epsilon, exact = _epsilon(begin.spec, begin.released), exact_of(learner)
+    daemon.tell(Ready(parameters=parameters, exact=exact, epsilon=epsilon, usage=usage()))
     while (request := daemon.listen()) is not None:
         match request:
-            case Train(round=number, block_values=block, released=released):
+            case Train(round=number, layout=layout, released=released):
                 epsilon = _epsilon(begin.spec, released)
-                stream.begin(update, 0 if begin.spec.privacy_clip else block)  # noised as a whole
+                stream.begin(update, None if begin.spec.privacy_clip else layout)  # noised as a whole
                 trained, outcome = learner.train(number, model)
                 stream.check(trained)
                 update[:] = trained

@@ -47,6 +47,11 @@ class FlatModel:
     def has_statistics(self) -> bool:
         return bool(self._norms)
 
+    @property
+    def statistics(self) -> int:
+        """How many values of the vector are statistics: the last ones."""
+        return 2 * sum(norm.num_features for norm in self._norms)
+
     def vector(self) -> Tensor:
         """A copy of everything that is exchanged, shape (size,)."""
         statistics = [_running(norm) for norm in self._norms]

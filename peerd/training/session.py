@@ -87,6 +87,12 @@ def _evaluated_on(spec: RunSpec, shard: int, own: Samples, test: Samples) -> tup
     return own.take(np.sort(order[held:])), own.take(order[:held])
 
 
+def exact_of(learner: Learner) -> int:
+    """How many of its values, at the end, must not be rounded coarsely: what it says, if it says anything."""
+    exact = getattr(learner, "exact", 0)
+    return exact if isinstance(exact, int) and 0 <= exact < len(learner.vector()) else 0
+
+
 class _Held:
     """A learner held to its contract: sizes, finite values, and one line for what goes wrong in it. Where
     the spec asks for privacy, it gives trained models away only as `privacy.release` makes them."""
@@ -96,6 +102,10 @@ class _Held:
         self._learner = learner
         self._host = host
         self._size = len(self.vector())
+
+    @property
+    def exact(self) -> int:
+        return exact_of(self._learner)
 
     def vector(self) -> Vector:
         with blamed(self._spec.task, "its initial model"):

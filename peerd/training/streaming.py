@@ -7,36 +7,48 @@ from collections.abc import Callable
 import numpy as np
 
 from peerd.errors import InvalidInputError
+from peerd.layout import Layout
 from peerd.trainerproto import Vector
 
-MOST_BLOCKS = 2_000
-"""In one message: their numbers fit into its line."""
+MOST = 2_000
+"""Fragments in one message: their numbers fit into its line."""
 
 
-class BlockStream:
-    """`begin` a round, `put` blocks, `tell` now and then, `check` at the end. See `task.Stream`."""
+class FragmentStream:
+    """`begin` a round, `put` fragments, `tell` now and then, `check` at the end. See `task.Stream`."""
 
     def __init__(self, task: str, say: Callable[[tuple[int, ...]], None]) -> None:
         self._task = task
         self._say = say
+        self._layout: Layout | None = None
         self._update: Vector = np.zeros(0, np.float32)
         self._put: list[int] = []
         self._told = 0
-        self.block = 0
 
-    def begin(self, update: Vector, block: int) -> None:
-        """`update` takes the blocks, shape (parameters,)."""
-        self._update, self.block = update, block
+    def begin(self, update: Vector, layout: Layout | None) -> None:
+        """`update` takes the fragments, shape (parameters,). None: nothing is wanted."""
+        if layout is not None and layout.parameters != len(update):
+            raise ValueError(f"a layout of {layout.parameters} parameters, not {len(update)}")
+        self._update, self._layout = update, layout
         self._put.clear()
         self._told = 0
 
+    @property
+    def fragments(self) -> int:
+        return 0 if self._layout is None else self._layout.fragments
+
+    def slice(self, index: int) -> slice:
+        if self._layout is None:
+            raise IndexError("no fragments are wanted")
+        return self._layout.slice(index)
+
     def put(self, index: int, values: Vector) -> None:
-        """Raises InvalidInputError for what is no block, or not finite."""
-        where = self._where(index)
-        if not self.block or where.start >= len(self._update) or index < 0:
-            raise InvalidInputError(f"task {self._task!r}: the model has no block {index}")
+        """Raises InvalidInputError for what is no fragment, or not finite."""
+        if not 0 <= index < self.fragments:
+            raise InvalidInputError(f"task {self._task!r}: the model has no fragment {index}")
+        where = self.slice(index)
         if values.shape != self._update[where].shape:
-            raise InvalidInputError(f"task {self._task!r}: block {index} has the wrong size")
+            raise InvalidInputError(f"task {self._task!r}: fragment {index} has the wrong size")
         if not np.isfinite(values).all():
             raise InvalidInputError(f"task {self._task!r}: training diverged; lower learning_rate")
         self._update[where] = values
@@ -44,18 +56,15 @@ class BlockStream:
 
     def tell(self) -> None:
         """The daemon, of what is new."""
-        while new := self._put[self._told : self._told + MOST_BLOCKS]:
+        while new := self._put[self._told : self._told + MOST]:
             self._told += len(new)
             self._say(tuple(new))
 
     def check(self, trained: Vector) -> None:
         """Raises InvalidInputError where the trained vector is not what was given of it."""
         for index in self._put:
-            where = self._where(index)
+            where = self.slice(index)
             if self._update[where].tobytes() != trained[where].tobytes():
                 raise InvalidInputError(
-                    f"task {self._task!r}: training changed block {index} after it had been called final"
+                    f"task {self._task!r}: training changed fragment {index} after it had been called final"
                 )
-
-    def _where(self, index: int) -> slice:
-        return slice(index * self.block, min((index + 1) * self.block, len(self._update)))

@@ -88,6 +88,9 @@ class Learner(Protocol):
     Deterministic: what `train` gives depends on the spec, the shard, the round and the vector, so that a
     trainer that was killed and started again trains the same round alike (but for what an optimiser
     remembers).
+
+    `exact`, an int, may say how many values at the end of the vector must not be rounded coarsely (top-k,
+    random-mask): what is measured and not learned, such as variances. Alike on all peers.
     """
 
     def vector(self) -> Vector:
@@ -104,26 +107,33 @@ class Learner(Protocol):
 
 
 class Stream(Protocol):
-    """Takes blocks of a trained vector before training is over, so that they are sent meanwhile.
+    """Takes fragments of a trained vector before training is over, so that they are sent meanwhile.
 
     Giving none is fine. What was given must be in the vector that `train` returns, to the bit.
     """
 
     @property
-    def block(self) -> int:
-        """Floats of a block, the last one excepted; 0: none are wanted in this round."""
+    def fragments(self) -> int:
+        """Of a vector; 0: none are wanted in this round."""
+        ...
+
+    def slice(self, index: int) -> slice:
+        """Where fragment `index` lies in the vector."""
         ...
 
     def put(self, index: int, values: Vector) -> None:
-        """Block `index`, which starts at `index * block`, is final. Once each."""
+        """Fragment `index` is final. Once each."""
         ...
 
 
 class _NoStream:
-    block = 0
+    fragments = 0
+
+    def slice(self, index: int) -> slice:
+        raise IndexError("no fragments are wanted")
 
     def put(self, index: int, values: Vector) -> None:
-        raise RuntimeError("no blocks are wanted")
+        raise RuntimeError("no fragments are wanted")
 
 
 @dataclass(frozen=True, slots=True)

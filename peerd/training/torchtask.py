@@ -140,6 +140,11 @@ class TorchLearner:
         rate = learning_rate(share.spec, 1)
         self._optimizer = task.optimizer(self._model.weights, self._model.gradient, rate)
 
+    @property
+    def exact(self) -> int:
+        """Statistics of batch normalisation: a variance is a small difference of two of them."""
+        return self._model.statistics
+
     def vector(self) -> Vector:
         return self._model.vector().numpy(force=True)
 
@@ -158,7 +163,7 @@ class TorchLearner:
             self._alive()
         self._take_statistics(draw.chosen[:STATISTICS_SAMPLES])
         trained = self.vector()
-        if self._stream.block:
+        if self._stream.fragments:
             frozen.rest(trained)
             self._alive()  # so that all is sent while the model is measured
         accuracy, _ = self._measure(self._spec.test_samples)
@@ -211,36 +216,35 @@ class TorchLearner:
 
 
 class _Frozen:
-    """The blocks of a round that are final, held fast against the optimiser, whichever it is."""
+    """The fragments of a round that are final, held fast against the optimiser, whichever it is."""
 
     def __init__(self, weights: Tensor, batches: int, streaming: float, stream: Stream) -> None:
         self._weights = weights
         self._stream = stream
-        if stream.block:
-            blocks = len(weights) // stream.block  # one that is not all weights is final when training ends
-            self._freezing = Freezing(blocks, batches, streaming)
+        self._frozen: set[int] = set()
+        if stream.fragments:
+            whole = [i for i in range(stream.fragments) if stream.slice(i).stop <= len(weights)]
+            self._freezing = Freezing(whole, batches, streaming)
             self._kept, self._mask = weights.clone(), torch.zeros_like(weights, dtype=torch.bool)
-            self._frozen: set[int] = set()
 
     def after(self, batches: int) -> None:
         """A step of the optimiser."""
-        if not self._stream.block:
+        if not self._stream.fragments:
             return
         if self._frozen:
             self._weights.copy_(torch.where(self._mask, self._kept, self._weights))
         for index in self._freezing.after(batches):
-            where = slice(index * self._stream.block, (index + 1) * self._stream.block)
+            where = self._stream.slice(index)
             self._kept[where] = self._weights[where]
             self._mask[where] = True
             self._frozen.add(index)
             self._stream.put(index, self._weights[where].numpy(force=True))
 
     def rest(self, trained: Vector) -> None:
-        """All others are final, too."""
-        block = self._stream.block
-        for start in range(0, len(trained), block):
-            if start // block not in self._frozen:
-                self._stream.put(start // block, trained[start : start + block])
+        """All others are final, too: those with statistics, which are taken last."""
+        for index in range(self._stream.fragments):
+            if index not in self._frozen:
+                self._stream.put(index, trained[self._stream.slice(index)])
 
 
 def pick_device(host: Host) -> torch.device:

@@ -1,5 +1,5 @@
 """What freezing costs in accuracy: six learners of the product averaged in one process, for shares of a
-round's batches over which the model is frozen block by block (`RunSpec.streaming`). One JSON object.
+round's batches over which the model is frozen fragment by fragment (`RunSpec.streaming`). One JSON object.
 
     accuracy    of the aggregate after each round, mean over the seeds; by share
     spread      standard deviation over the seeds of the last one
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from peerd.layout import Layout
 from peerd.presets import TASK_DEFAULTS
 from peerd.trainerproto import Vector
 from peerd.training.session import open_learner
@@ -27,8 +28,8 @@ from peerd.training.task import Host
 from peerd.types import RunSpec
 
 PEERS = 6
-BLOCK = 1_989
-"""Floats of a fragment in a packet of 8 KiB."""
+FRAGMENT_VALUES = 1_989
+"""Of float32, in a packet of 8 KiB."""
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 REFERENCE: dict[str, Any] = {
     "samples_per_round": 1_000,
@@ -39,18 +40,29 @@ REFERENCE: dict[str, Any] = {
 }
 
 
-class Blocks:
-    """A stream that takes everything."""
+class Everything:
+    """A stream that takes all fragments."""
 
-    block = BLOCK
+    def __init__(self) -> None:
+        self.layout: Layout | None = None
+
+    @property
+    def fragments(self) -> int:
+        return 0 if self.layout is None else self.layout.fragments
+
+    def slice(self, index: int) -> slice:
+        assert self.layout is not None
+        return self.layout.slice(index)
 
     def put(self, index: int, values: Vector) -> None:
         pass
 
 
 def accuracies(spec: RunSpec) -> list[float]:
-    learners = [open_learner(spec, number, PEERS, Host("cpu", 1, stream=Blocks())) for number in range(PEERS)]
-    vector, found = learners[0].vector(), []
+    stream = Everything()
+    learners = [open_learner(spec, number, PEERS, Host("cpu", 1, stream=stream)) for number in range(PEERS)]
+    vector: Vector = learners[0].vector()
+    stream.layout, found = Layout(len(vector), FRAGMENT_VALUES), []
     for number in range(1, spec.rounds + 1):
         trained = [learner.train(number, vector)[0] for learner in learners]
         vector = np.mean(trained, 0, dtype=np.float64).astype(np.float32)

@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
                 "config",
                 "dataset",
                 "errors",
+                "layout",
                 "pb",
                 "presets",
                 "status",

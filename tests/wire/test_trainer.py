@@ -253,7 +253,7 @@ async def test_one_job_at_a_time(make_client: MakeClient) -> None:
 async def test_a_vector_of_another_size_is_refused(make_client: MakeClient) -> None:
     client = make_client()
     ready = await client.start(SPEC, 0, 6)
-    with pytest.raises(ValueError, match="has shape"):
+    with pytest.raises(ValueError, match="floats, not"):
         await client.train(1, ready.initial[1:])
 
 

@@ -6,13 +6,13 @@ clipped-mean            bounds what any fragment can move
 krum                    chooses one fragment for each index
 """
 
+from peerd.layout import Layout
 from peerd.learning.aggregation.clipped import ClippedMean
 from peerd.learning.aggregation.krum import Krum
 from peerd.learning.aggregation.mean import Mean, WeightedByAge
 from peerd.learning.aggregation.median import Median
 from peerd.learning.aggregation.port import Aggregator
 from peerd.learning.aggregation.trimmed import TrimmedMean
-from peerd.learning.fragment import Layout
 from peerd.types import RunSpec
 
 __all__ = [

@@ -19,8 +19,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from peerd.layout import Layout
 from peerd.learning.aggregation.port import Buffered
-from peerd.learning.fragment import Layout, Vector
+from peerd.learning.fragment import Vector
 
 
 class ClippedMean(Buffered):

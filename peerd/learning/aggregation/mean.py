@@ -17,9 +17,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from peerd.layout import Layout
 from peerd.learning.aggregation.memory import Memory
 from peerd.learning.aggregation.port import Aggregator
-from peerd.learning.fragment import Layout, Vector
+from peerd.learning.fragment import Vector
 
 FLOAT64_BYTES = np.dtype(np.float64).itemsize
 

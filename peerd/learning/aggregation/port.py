@@ -17,7 +17,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from peerd.learning.fragment import Layout, Vector
+from peerd.layout import Layout
+from peerd.learning.fragment import Vector
 from peerd.types import DropReason
 
 

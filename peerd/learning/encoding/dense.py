@@ -17,7 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from peerd.learning.fragment import WIRE_FLOAT, Data, Layout, Vector
+from peerd.layout import Layout
+from peerd.learning.fragment import WIRE_FLOAT, Data, Vector
 from peerd.types import DropReason
 
 SCALE_BYTES = 4
@@ -38,7 +39,7 @@ class _Dense:
     def lossless(self) -> bool:
         return False
 
-    def layout(self, parameters: int) -> Layout:
+    def layout(self, parameters: int, exact: int = 0) -> Layout:
         """ValueError where not even one value has room."""
         values = (self.room - self.overhead) // self.value_bytes
         if values < 1:

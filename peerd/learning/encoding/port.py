@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from typing import Protocol
 
-from peerd.learning.fragment import Data, Layout, Vector
+from peerd.layout import Layout
+from peerd.learning.fragment import Data, Vector
 from peerd.types import DropReason
 
 
@@ -18,8 +19,9 @@ class Encoding(Protocol):
     def lossless(self) -> bool:
         """Whether what is decoded is what was encoded, to the bit."""
 
-    def layout(self, parameters: int) -> Layout:
-        """The fewest fragments that a model of so many parameters needs."""
+    def layout(self, parameters: int, exact: int = 0) -> Layout:
+        """The fewest fragments that a model of so many parameters needs. The last `exact` of them, fewer than
+        all, bear no coarse rounding: a sparse encoding leaves them to `Float32`."""
 
     def encode(self, values: Vector, rng: random.Random) -> Data:
         """Values of one index, finite, shape (n,). `rng`: fresh randomness for each call."""

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from peerd.errors import InvalidInputError
-from peerd.training.streaming import MOST_BLOCKS, BlockStream
+from peerd.layout import Layout
+from peerd.training.streaming import MOST, FragmentStream
 
 
 @pytest.fixture
@@ -18,9 +19,9 @@ def update() -> np.ndarray:
 
 
 @pytest.fixture
-def stream(said, update) -> BlockStream:
-    made = BlockStream("m:f", said.append)
-    made.begin(update, 4)
+def stream(said, update) -> FragmentStream:
+    made = FragmentStream("m:f", said.append)
+    made.begin(update, Layout(10, 4))
     return made
 
 
@@ -36,18 +37,18 @@ def test_what_is_put_lies_there_before_it_is_told(stream, said, update):
     stream.check(trained)
 
 
-def test_many_blocks_are_told_in_several_lines(said):
-    stream = BlockStream("m:f", said.append)
-    stream.begin(np.zeros(MOST_BLOCKS + 1, np.float32), 1)
-    for index in range(MOST_BLOCKS + 1):
+def test_many_fragments_are_told_in_several_lines(said):
+    stream = FragmentStream("m:f", said.append)
+    stream.begin(np.zeros(MOST + 1, np.float32), Layout(MOST + 1, 1))
+    for index in range(MOST + 1):
         stream.put(index, np.zeros(1, np.float32))
     stream.tell()
-    assert [len(blocks) for blocks in said] == [MOST_BLOCKS, 1]
+    assert [len(fragments) for fragments in said] == [MOST, 1]
 
 
 def test_a_new_round_begins_with_nothing(stream, said, update):
     stream.put(0, np.ones(4, np.float32))
-    stream.begin(update, 4)
+    stream.begin(update, Layout(10, 4))
     stream.tell()
     assert said == []
     stream.check(np.zeros(10, np.float32))
@@ -56,26 +57,26 @@ def test_a_new_round_begins_with_nothing(stream, said, update):
 @pytest.mark.parametrize(
     ("index", "values", "says"),
     [
-        (3, [1], "no block 3"),
-        (-1, [1, 1, 1, 1], "no block -1"),
-        (0, [1, 1], "block 0 has the wrong size"),
-        (2, [1, 1, 1], "block 2 has the wrong size"),
+        (3, [1], "no fragment 3"),
+        (-1, [1, 1, 1, 1], "no fragment -1"),
+        (0, [1, 1], "fragment 0 has the wrong size"),
+        (2, [1, 1, 1], "fragment 2 has the wrong size"),
         (0, [1, np.nan, 1, 1], "diverged"),
         (0, [1, np.inf, 1, 1], "diverged"),
     ],
 )
-def test_what_is_no_block_is_refused(stream, index, values, says):
+def test_what_is_no_fragment_is_refused(stream, index, values, says):
     with pytest.raises(InvalidInputError, match=says):
         stream.put(index, np.array(values, np.float32))
 
 
-def test_no_blocks_are_taken_where_none_are_wanted(stream, update):
-    stream.begin(update, 0)
-    with pytest.raises(InvalidInputError, match="no block"):
+def test_no_fragments_are_taken_where_none_are_wanted(stream, update):
+    stream.begin(update, None)
+    with pytest.raises(InvalidInputError, match="no fragment"):
         stream.put(0, np.ones(4, np.float32))
 
 
 def test_a_task_that_goes_on_training_what_it_called_final_is_found_out(stream):
     stream.put(1, np.ones(4, np.float32))
-    with pytest.raises(InvalidInputError, match="changed block 1"):
+    with pytest.raises(InvalidInputError, match="changed fragment 1"):
         stream.check(np.zeros(10, np.float32))

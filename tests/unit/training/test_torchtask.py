@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from peerd.errors import InvalidInputError
+from peerd.layout import Layout
 from peerd.training import Host, Samples, Share
 from peerd.training.torchtask import TorchOptimizer, TorchTask, pick_device
 from peerd.types import RunSpec
@@ -60,14 +61,22 @@ def test_batches_instead_of_epochs() -> None:
     assert len(calls) == 3 + 1
 
 
+WEIGHTS = 4 * 8 + 8 + 8 + 8 + 8 * 2 + 2
+
+
 class Taken:
     """A stream that keeps what it is given, and how many batches had been done by then."""
 
     def __init__(self, block: int) -> None:
-        self.block = block
+        self.layout = Layout(WEIGHTS + 2 * 8, block) if block else None
+        self.fragments = self.layout.fragments if self.layout else 0
         self.batches = 0
         self.put_after: dict[int, int] = {}
         self.values: dict[int, np.ndarray] = {}
+
+    def slice(self, index: int) -> slice:
+        assert self.layout is not None
+        return self.layout.slice(index)
 
     def put(self, index: int, values: np.ndarray) -> None:
         assert index not in self.values
@@ -99,12 +108,11 @@ def test_what_is_called_final_is_what_comes_out(block: int, streaming: float) ->
     np.testing.assert_array_equal(together, trained)
 
 
-def test_blocks_become_final_over_the_last_batches_alone() -> None:
+def test_fragments_become_final_over_the_last_batches_alone() -> None:
     trained, taken, _ = streamed(1, streaming=0.5)
-    weights = 4 * 8 + 8 + 8 + 8 + 8 * 2 + 2
     after = [taken.put_after[index] for index in range(len(trained))]
     assert min(after) == 5 and len({when for when in after if when < 9}) == 4
-    assert all(when == 10 for when in after[weights:]), "statistics are known at the end"
+    assert all(when == 10 for when in after[WEIGHTS:]), "statistics are known at the end"
 
 
 def test_with_nothing_frozen_the_model_is_as_if_nothing_were_streamed() -> None:

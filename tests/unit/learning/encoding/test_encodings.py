@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from peerd.learning import Encoding, encode_fragment, make_encoding
-from peerd.learning.encoding.dense import quantise
+from peerd.learning.encoding import nibbles
 from peerd.learning.encoding.sparse import _mask
 from peerd.learning.fragment import Vector, data_room
 from peerd.types import DropReason, RunSpec
@@ -21,7 +22,7 @@ NAMES = ["float32", "float16", "bfloat16", "int8", "top-k", "random-mask"]
 DENSE, SPARSE = NAMES[:4], NAMES[4:]
 DEFAULT_PAYLOAD = 7894
 """Bytes, of a network with the default geometry."""
-MNIST = 94_637
+MNIST, STATISTICS = 94_634, 448
 ROOMY = st.integers(64, 3_000)
 
 names = st.sampled_from(NAMES)
@@ -29,7 +30,7 @@ finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 small = st.floats(-8.0, 8.0, width=32)
 
 
-def make(name: str, payload_bytes: int = DEFAULT_PAYLOAD, density: float = 0.1) -> Encoding:
+def make(name: str, payload_bytes: int = DEFAULT_PAYLOAD, density: float = 0.3) -> Encoding:
     spec = RunSpec(run_id="0" * 32, task="x", encoding=name, density=density)  # type: ignore[arg-type]
     return make_encoding(spec, payload_bytes)
 
@@ -50,10 +51,29 @@ def decoded(encoding: Encoding, values: Vector, seed: int = 1) -> Vector:
 
 @pytest.mark.parametrize(
     ("name", "fragments"),
-    [("float32", 49), ("float16", 25), ("bfloat16", 25), ("int8", 13), ("top-k", 3), ("random-mask", 2)],
+    [("float32", 49), ("float16", 25), ("bfloat16", 25), ("int8", 13), ("top-k", 5), ("random-mask", 3)],
 )
 def test_fragments_of_mnist_cnn_in_default_packets(name: str, fragments: int) -> None:
-    assert make(name).layout(MNIST).fragments == fragments
+    """Those of its statistics included."""
+    assert make(name).layout(MNIST, STATISTICS).fragments == fragments
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+def test_what_must_be_exact_is_at_the_end_and_by_itself(name: str, data: st.DataObject) -> None:
+    payload, parameters = data.draw(ROOMY), data.draw(st.integers(2, 20_000))
+    exact = data.draw(st.integers(0, parameters - 1))
+    layout = make(name, payload).layout(parameters, exact)
+    cut = [layout.slice(index) for index in range(layout.fragments)]
+    assert cut[0].start == 0 and cut[-1].stop == parameters == layout.parameters
+    assert all(one.stop == other.start for one, other in pairwise(cut))
+    apart = [where for index, where in enumerate(cut) if layout.is_exact(index)]
+    if name in SPARSE:
+        assert sum(where.stop - where.start for where in apart) == exact
+        assert all(4 * (where.stop - where.start) <= data_room(payload) for where in apart)
+        assert not exact or apart[0].start == parameters - exact
+    else:
+        assert apart == []  # exact enough
 
 
 @given(names, ROOMY, st.integers(1, 20_000), st.floats(0.01, 1.0))
@@ -81,9 +101,9 @@ def test_at_least_so_many_are_sent_and_the_packet_is_full(name: str, density: fl
     layout = encoding.layout(25_000_000)
     values = np.random.default_rng(1).normal(size=layout.fragment_values).astype(np.float32)
     data = encoded(encoding, values)
-    assert data_room(DEFAULT_PAYLOAD) - len(data) < 3
+    assert data_room(DEFAULT_PAYLOAD) - len(data) < 6
     sent = np.count_nonzero(decoded(encoding, values))
-    assert sent >= 0.9 * density * len(values)  # some are rounded to zero
+    assert sent >= 0.8 * density * len(values)  # some are rounded to zero
 
 
 def test_a_span_is_never_wider_than_offsets_reach() -> None:
@@ -140,9 +160,9 @@ def test_what_is_sent_is_right_and_the_rest_is_zero(name: str, data: st.DataObje
     length = encoding.layout(data.draw(st.integers(1, 5_000))).fragment_values
     values = np.random.default_rng(data.draw(st.integers(0, 99))).normal(size=length).astype(np.float32)
     back = decoded(encoding, values)
-    step = float(np.abs(values).max()) / 127
+    step = float(np.abs(values).max()) / nibbles.STEPS
     sent = back != 0
-    assert (np.abs(back - values)[sent] <= step * 1.001).all()
+    assert (np.abs(back - values)[sent] <= step / 2 * 1.001).all()
     if name == "top-k" and not sent.all():
         assert np.abs(values[~sent]).max() <= np.abs(values[sent]).min(initial=np.inf) + step
 
@@ -155,10 +175,10 @@ def test_a_mask_is_in_order_and_in_the_span(seed: bytes, kept: int, more: int) -
 
 
 def test_a_mask_is_fresh_for_every_fragment_and_covers_all_places_alike() -> None:
-    """Masks of one sender have no more in common than chance: of 1,000 places each draws 100."""
+    """Masks of one sender have no more in common than chance: of 1,000 places each draws a tenth."""
     rng = random.Random(5)
-    encoding = make("random-mask", 160, density=0.1)
-    kept = encoding._free  # type: ignore[attr-defined]
+    encoding = make("random-mask", 100, density=0.1)
+    kept = encoding._most  # type: ignore[attr-defined]
     masks = []
     for _ in range(1_000):
         data = encoding.encode(np.ones(1_000, np.float32), rng)
@@ -204,7 +224,7 @@ def test_wrong_lengths_are_refused(name: str, change: int) -> None:
 def wrong_scale(name: str, scale: float) -> Any:
     encoding = make(name, 200)
     data = bytearray(encoded(encoding, np.ones(30, np.float32)))
-    at = 16 if name == "random-mask" else 0
+    at = {"random-mask": 16, "top-k": 4}.get(name, 0)  # behind a seed, or a bitmap of 30
     data[at : at + 4] = np.float32(scale).astype("<f4").tobytes()
     return encoding.decode(bytes(data), 30)
 
@@ -220,12 +240,12 @@ def test_a_bitmap_with_another_number_of_bits_is_refused() -> None:
     encoding = make("top-k", 200)
     length = encoding.layout(10_000).fragment_values
     data = encoded(encoding, np.random.default_rng(1).normal(size=length).astype(np.float32))
-    for flip in range(4, 4 + -(-length // 8)):
+    for flip in range(-(-length // 8)):
         changed = bytearray(data)
         changed[flip] ^= 1
         assert encoding.decode(bytes(changed), length) is DropReason.BAD_FRAGMENT
     beyond = bytearray(data)
-    last = 4 + -(-length // 8) - 1
+    last = -(-length // 8) - 1
     if length % 8:  # one bit beyond the end for one within
         beyond[last] |= 0x80
         assert encoding.decode(bytes(beyond), length) is DropReason.BAD_FRAGMENT
@@ -236,10 +256,10 @@ def test_a_bitmap_with_another_number_of_bits_is_refused() -> None:
 )  # fmt: skip
 def test_offsets_out_of_order_twice_or_beyond_are_refused(offsets: list[int]) -> None:
     """A packet with room for three of two thousand."""
-    encoding = make("top-k", 13 + 25, density=0.0015)
+    encoding = make("top-k", 13 + 23, density=0.0015)
     length = 2_000
-    good = quantise(np.ones(3, np.float32), random.Random(1))
-    fine = good[:4] + np.array([0, 7, 1_999], "<u2").tobytes() + good[4:]
+    good = nibbles.pack(np.ones(3, np.float32))
+    fine = np.array([0, 7, 1_999], "<u2").tobytes() + good
     assert isinstance(encoding.decode(fine, length), np.ndarray)
-    raw = good[:4] + np.array(offsets, "<u2").tobytes() + good[4:]
+    raw = np.array(offsets, "<u2").tobytes() + good
     assert encoding.decode(raw, length) is DropReason.BAD_FRAGMENT
