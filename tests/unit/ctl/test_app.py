@@ -34,8 +34,8 @@ def test_all_commands_are_there() -> None:
         "network revoke", "network rotate-ca", "network publish", "network invite", "context add",
         "context list", "context use", "context operator", "context remove", "testbed up", "testbed down",
         "testbed status", "testbed logs", "testbed add", "testbed kill", "testbed stop", "testbed start",
-        "testbed freeze", "testbed thaw", "experiment attack", "experiment churn", "events", "node drain",
-        "task list", "task show", "task partition",
+        "testbed freeze", "testbed thaw", "experiment attack", "experiment churn", "experiment linking",
+        "events", "node drain", "task list", "task show", "task partition",
     }  # fmt: skip
     assert {" ".join(path) for path in EVERY} == expected
 
