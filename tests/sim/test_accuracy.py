@@ -17,7 +17,8 @@ from peerd.types import RunSpec
 TASK = "digits-mlp"
 PEERS, ROUNDS = 16, 8
 POINT = 0.01
-MIXING = MixingConfig(hops=1, mean_delay_seconds=0.01, loop_rate_per_second=0.0, drop_rate_per_second=0.0)
+COVERLESS = {"loop_rate_per_second": 0.0, "drop_rate_per_second": 0.0}
+MIXING = MixingConfig(hops=1, mean_delay_seconds=0.01, **COVERLESS)
 
 
 def make_spec(seed: int, **changes) -> RunSpec:
@@ -26,7 +27,7 @@ def make_spec(seed: int, **changes) -> RunSpec:
 
 
 def simulate(spec: RunSpec) -> tuple[list[list[float]], int]:
-    """Accuracy of each peer's own model after every round that it closed; fragments that came too late."""
+    """Accuracy of every peer's own model after each round that it closed; fragments that came too late."""
     parameters = len(open_learner(spec, 0, PEERS).vector())
     training = Training(parameters=parameters, learner=lambda spec, place: open_learner(spec, place, PEERS))
     geometry = Geometry(max_hops=3, body_bytes=8192)
