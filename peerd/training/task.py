@@ -89,8 +89,8 @@ class Learner(Protocol):
     trainer that was killed and started again trains the same round alike (but for what an optimiser
     remembers).
 
-    `exact`, an int, may say how many values at the end of the vector must not be rounded coarsely (top-k,
-    random-mask): what is measured and not learned, such as variances. Alike on all peers.
+    `exact`, an int, may say how many values at the end of the vector must not be rounded coarsely (int8,
+    top-k, random-mask): what is measured and not learned, such as variances. Alike on all peers.
     """
 
     def vector(self) -> Vector:

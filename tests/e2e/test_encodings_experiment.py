@@ -33,8 +33,8 @@ def check(report) -> None:
         assert report[name]["messages"] - report[name]["resent"] <= updates * report[name]["fragments"]
         assert report[name]["messages"] >= updates * report[name]["fragments"]
     assert report["float32"]["ratio"] == 1.0
-    assert report["int8"]["ratio"] > 2.5
-    # Of so small a model one packet has the update, one its statistics, and slices against drift a third.
+    assert report["int8"]["ratio"] > 1.9
+    # Of so small a model a packet of three has its statistics, and the one slice against drift weighs.
     assert report["top-k"]["ratio"] > 2.3
 
 

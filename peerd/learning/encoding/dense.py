@@ -103,6 +103,11 @@ class Int8(_Dense):
     value_bytes = 1
     overhead = SCALE_BYTES
 
+    def layout(self, parameters: int, exact: int = 0) -> Layout:
+        """ValueError where not even one value has room."""
+        exact = filled(exact, parameters, self.room)
+        return with_exact(_Dense.layout(self, parameters - exact), exact, self.room)
+
     def encode(self, values: Vector, rng: random.Random) -> Data:
         return quantise(values, rng)
 
@@ -110,6 +115,17 @@ class Int8(_Dense):
         if not self._is_whole(data, length):
             return DropReason.BAD_FRAGMENT
         return dequantise(data)
+
+
+def filled(exact: int, parameters: int, room: int) -> int:
+    """So many exact values, and as many before them as their fragments have room for; fewer than all."""
+    values = room // WIRE_FLOAT.itemsize
+    return min(-(-exact // max(values, 1)) * values, parameters - 1)
+
+
+def with_exact(layout: Layout, exact: int, room: int) -> Layout:
+    """With so many parameters more, exact, in fragments of so many bytes."""
+    return Layout(layout.parameters + exact, layout.fragment_values, exact, room // WIRE_FLOAT.itemsize)
 
 
 def quantise(values: Vector, rng: random.Random) -> bytes:

@@ -21,7 +21,7 @@ class Encoding(Protocol):
 
     def layout(self, parameters: int, exact: int = 0) -> Layout:
         """The fewest fragments that a model of so many parameters needs. The last `exact` of them, fewer than
-        all, bear no coarse rounding: a sparse encoding leaves them to `Float32`."""
+        all, bear no coarse rounding: int8 and sparse encodings leave them to `Float32`."""
 
     def encode(self, values: Vector, rng: random.Random) -> Data:
         """Values of one index, finite, shape (n,). `rng`: fresh randomness for each call."""

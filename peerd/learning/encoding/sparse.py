@@ -35,7 +35,8 @@ from numpy.typing import NDArray
 
 from peerd.layout import Layout
 from peerd.learning.encoding import nibbles
-from peerd.learning.fragment import WIRE_FLOAT, Data, Vector
+from peerd.learning.encoding.dense import filled, with_exact
+from peerd.learning.fragment import Data, Vector
 from peerd.types import DropReason
 
 OFFSET_BYTES = 2
@@ -50,11 +51,6 @@ def even_layout(parameters: int, span: int) -> Layout:
     """As many fragments as spans of that width need, and all of them equally wide, but the last."""
     fragments = -(-parameters // min(span, parameters))
     return Layout(parameters, -(-parameters // fragments))
-
-
-def with_exact(layout: Layout, exact: int, room: int) -> Layout:
-    """With so many parameters more, exact, in fragments of so many bytes."""
-    return Layout(layout.parameters + exact, layout.fragment_values, exact, room // WIRE_FLOAT.itemsize)
 
 
 def _spread(data: bytes, positions: Positions, length: int) -> Vector | DropReason:
@@ -83,6 +79,7 @@ class TopK:
         by_bitmap = int(self.room / (1 / 8 + nibbles.VALUE_BYTES * self.density))
         by_offsets = int(self.room / ((nibbles.VALUE_BYTES + OFFSET_BYTES) * self.density))
         span = max(1, min(max(by_bitmap, by_offsets), WIDEST))
+        exact = filled(exact, parameters, self.room)
         return with_exact(even_layout(parameters - exact, span), exact, self.room)
 
     def _kept(self, length: int) -> tuple[int, bool]:
@@ -149,6 +146,7 @@ class RandomMask:
         if self.room < SEED_BYTES + nibbles.LEAST_BYTES:
             raise ValueError("a payload that small has no room for a fragment")
         span = max(1, int(self._most / self.density))
+        exact = filled(exact, parameters, self.room)
         return with_exact(even_layout(parameters - exact, span), exact, self.room)
 
     @property

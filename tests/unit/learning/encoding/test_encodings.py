@@ -68,10 +68,10 @@ def test_what_must_be_exact_is_at_the_end_and_by_itself(name: str, data: st.Data
     assert cut[0].start == 0 and cut[-1].stop == parameters == layout.parameters
     assert all(one.stop == other.start for one, other in pairwise(cut))
     apart = [where for index, where in enumerate(cut) if layout.is_exact(index)]
-    if name in SPARSE:
-        assert sum(where.stop - where.start for where in apart) == exact
+    if name in ("int8", *SPARSE):
+        assert exact <= sum(where.stop - where.start for where in apart) <= exact + data_room(payload) // 4
         assert all(4 * (where.stop - where.start) <= data_room(payload) for where in apart)
-        assert not exact or apart[0].start == parameters - exact
+        assert not exact or apart[0].start <= parameters - exact
     else:
         assert apart == []  # exact enough
 
