@@ -13,13 +13,22 @@ from peerd.config import MixingConfig
 from peerd.draining import Drain
 from peerd.enrolment import EnrolmentServer
 from peerd.errors import InvalidInputError
+from peerd.learning.fragment import Vector
 from peerd.members import Members
 from peerd.membership import Roster, run_record
 from peerd.mixing import Mixing
 from peerd.observe import EventLog, Sample
 from peerd.participation import Participation
 from peerd.report import Report
-from peerd.status import DrainProgress, Event, MixingMeasured, NodeStatus, PeerStatus, RunStatus
+from peerd.status import (
+    CheckpointStatus,
+    DrainProgress,
+    Event,
+    MixingMeasured,
+    NodeStatus,
+    PeerStatus,
+    RunStatus,
+)
 from peerd.types import RunSpec
 
 TELL_SECONDS = 0.1
@@ -100,6 +109,16 @@ class Commands:
 
     def run_status(self) -> RunStatus:
         return self._participation.status()
+
+    async def past_run(self, run_id: str) -> RunStatus:
+        return await self._participation.past(run_id)
+
+    async def checkpoints(self, run_id: str) -> list[CheckpointStatus]:
+        return await self._participation.checkpoints(run_id)
+
+    async def model(self, run_id: str, round_number: int, *, best: bool) -> tuple[CheckpointStatus, Vector]:
+        """Of a closed round, with its model; of the newest run and round where nothing is said."""
+        return await self._participation.model(run_id, round_number, best=best)
 
     def watch_run(self) -> AsyncIterator[RunStatus]:
         return self._participation.watch()

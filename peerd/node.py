@@ -24,7 +24,7 @@ from peerd.draining import Drain
 from peerd.enrolment import EnrolmentServer, Redeemer, Tokens
 from peerd.epochs import EpochDriver, Rotation
 from peerd.errors import ConflictError, InvalidInputError, PeerdError
-from peerd.keeping import RunKeeper
+from peerd.keeping import RoundKeeper, RunKeeper
 from peerd.learning import Fragment, Rejected, decode_payload
 from peerd.link import LinkTable, gossip_bytes
 from peerd.members import Members
@@ -110,7 +110,10 @@ class Node:
             log=log,
         )
         self._trace = TraceFile.open(config.trace, state.peer_id, log)
-        self._run_keeper = RunKeeper(Checkpoint(state_dir / "run"), self.events, self.alarms, log)
+        checkpoint = Checkpoint(state_dir / "run")
+        self._run_keeper = RunKeeper(checkpoint, self.events, self.alarms, log)
+        keep = config.training.keep_checkpoints
+        self._round_keeper = RoundKeeper(state_dir, keep, checkpoint, self.events, self.alarms, log)
         self._group: asyncio.TaskGroup | None = None
         self._ended: asyncio.Future[None] | None = None
         self.stop_requested = asyncio.Event()
@@ -229,6 +232,7 @@ class Node:
             members=self._members.roster.members,
             notices=self._members.roster.runs,
             keeper=self._run_keeper,
+            rounds=self._round_keeper,
             post=self._post,
             tell=self._presence.takes_part,
             rng=self._rng,

@@ -192,3 +192,23 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     announced: bool = False
     contributes_from: int = 0
     rounds_skipped: int = 0
+    ended_by: str = ""
+    """rounds, patience, target; empty unless it is finished"""
+    payload_bytes: int = 0
+    """Of a fragment's message."""
+
+
+class CheckpointStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The model of a closed round, on disk."""
+
+    spec: RunSpec
+    round: int
+    parameters: int
+    sha256: str
+    """Of the vector as little-endian float32, in hex."""
+    accuracy: float = 0.0
+    test_samples: int = 0
+    """That it was measured on; 0: it was not."""
+    bytes: int = 0
+    best: bool = False
+    """Of those of its run that are kept."""

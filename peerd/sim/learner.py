@@ -237,6 +237,8 @@ class SimRun:
                     self._owner.forget_before(result.round - stale_rounds(self.spec))
                 case Finished():
                     self._end("finished")
+                    if self._kept[0] < self.spec.rounds:
+                        self._keep(finished=True)
                 case Dropped(reason=reason, count=count):
                     self._owner.dropped_fragments(reason, count)
         assert self.rounds is not None

@@ -170,8 +170,11 @@ class SimParticipation:
     def broadcast(self, round_number: int, parcels: Sequence[Parcel]) -> None:
         if self.run is None:
             return
-        copies = copies_of_each(self.run.spec, len(self._together))
-        self._post(deal(sorted(self._together), parcels, copies, self.rng), round_number)
+        others = self._view.taking_part(_run_bytes(self.run.spec))
+        gone = {peer for peer, first in others if 0 < -first < round_number}
+        peers = sorted(peer for peer in self._together if peer not in gone)
+        copies = copies_of_each(self.run.spec, len(peers))
+        self._post(deal(peers, parcels, copies, self.rng), round_number)
 
     def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
         self._post([(peer, parcels)], round_number)
@@ -180,7 +183,9 @@ class SimParticipation:
         if self.run is None:
             return
         others = self._view.taking_part(_run_bytes(self.run.spec))
-        peers = [peer for peer, first in others if peer in self._together and not 0 < first <= round_number]
+        peers = [
+            peer for peer, first in others if peer in self._together and (not first or first > round_number)
+        ]
         self._post([(peer, parcels) for peer in peers], round_number)
 
     def forget_before(self, round_number: int) -> None:

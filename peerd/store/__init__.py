@@ -1,18 +1,23 @@
 """What survives on disk: secret files, mix keys, replay logs, checkpoints. Atomic, checked, locked."""
 
+from peerd.store.archive import Archive, digest_of
 from peerd.store.checkpoint import Checkpoint, Saved
 from peerd.store.files import read_bounded, write_atomic, write_secret
+from peerd.store.history import History
 from peerd.store.lock import StateLock
 from peerd.store.mixkeys import MixKeyFile, boot_id
 from peerd.store.replay_log import ReplayLog
 
 __all__ = [
+    "Archive",
     "Checkpoint",
+    "History",
     "MixKeyFile",
     "ReplayLog",
     "Saved",
     "StateLock",
     "boot_id",
+    "digest_of",
     "read_bounded",
     "write_atomic",
     "write_secret",

@@ -1,4 +1,4 @@
-"""Tasks looked at without a run: `python -m peerd.training.inspect`, a child process of `peerctl task`.
+"""Tasks looked at without a run: `python -m peerd.training.inspect`, a child process of `peerctl`.
 
 One JSON request on standard input, one JSON answer on standard output: {"answer": ...}, or {"error",
 "kind"} with the class of the error. `peerctl` may not import torch, nor anybody's task.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from peerd.trainerproto import MAX_LINE
 from peerd.training.partition import divide
 from peerd.training.registry import GROUP, SHIPPED, find, load_factory, make_task, options_of, summary
 from peerd.training.session import load_data, open_learner
+from peerd.training.tensors import Format, write_model
 from peerd.types import RunSpec
 
 
@@ -45,7 +47,20 @@ class Partition(_Request, tag=True):
     shards: int
 
 
-def answer(request: List | Show | Partition) -> Any:
+class Write(_Request, tag=True):
+    """A model of one, as a file of named tensors."""
+
+    spec: RunSpec
+    source: str
+    target: str
+    form: Format
+    said: dict[str, str]
+
+
+Request = List | Show | Partition | Write
+
+
+def answer(request: Request) -> Any:
     """Plain data. Raises PeerdError."""
     match request:
         case List():
@@ -54,6 +69,8 @@ def answer(request: List | Show | Partition) -> Any:
             return shown(spec)
         case Partition(spec=spec, shards=shards):
             return divided(spec, shards)
+        case Write(spec=spec, source=source, target=target, form=form, said=said):
+            return write_model(spec, Path(source), Path(target), form, said)
 
 
 def listed() -> list[dict[str, Any]]:
@@ -118,7 +135,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a task prints is no part of the answer
     try:
-        request = msgspec.json.decode(sys.stdin.buffer.read(MAX_LINE), type=List | Show | Partition)
+        request = msgspec.json.decode(sys.stdin.buffer.read(MAX_LINE), type=Request)
         if request.task_path:  # behind everything else: it must not shadow what the house imports
             sys.path.append(request.task_path)
         reply: dict[str, Any] = {"answer": answer(request)}

@@ -30,6 +30,9 @@ class FakeRun:
     def __init__(self, **arguments: Any) -> None:
         self.spec = arguments["spec"]
         self.listening = arguments["listening"]
+        self.lacking = arguments["lacking"]
+        self.initial = arguments["initial"]
+        self.earlier = arguments["earlier"]
         self.announced = arguments["announced"]
         self.cohorts: list[list[int]] = []
         self.appeared_to: list[PeerId] = []
@@ -54,7 +57,7 @@ class FakeRun:
         return self.state != "running"
 
     def status(self) -> Any:
-        return SimpleNamespace(state=self.state, error="")
+        return SimpleNamespace(state=self.state, error="", ended_by="", results=())
 
 
 class FakeView:
@@ -73,6 +76,22 @@ class FakeView:
         return SimpleNamespace(run=self.said[peer][0])
 
 
+class FakeRounds:
+    """The disk: the model that a run begins with, and what was measured before a restart."""
+
+    def __init__(self) -> None:
+        self.model: Any = None
+        self.results: tuple[Any, ...] = ()
+
+    async def initial(self, spec: RunSpec) -> Any:
+        if isinstance(self.model, Exception):
+            raise self.model
+        return self.model
+
+    def earlier(self, run_id: str) -> tuple[Any, ...]:
+        return self.results
+
+
 class Peer:
     def __init__(self, config: TrainingConfig) -> None:
         self.view = FakeView()
@@ -80,6 +99,8 @@ class Peer:
         self.notices: list[RunNotice] = []
         self.posted: list[Any] = []
         self.events = EventLog()
+        self.saved: Any = None
+        self.rounds = FakeRounds()
         log = structlog.get_logger()
         self.part = Participation(
             ME,
@@ -87,7 +108,8 @@ class Peer:
             view=self.view,  # type: ignore[arg-type]
             members=lambda: [ME, ALICE, BOB, CAROL],
             notices=lambda: self.notices,
-            keeper=SimpleNamespace(load=lambda: None, save=None),  # type: ignore[arg-type]
+            keeper=SimpleNamespace(load=lambda: self.saved, save=None),  # type: ignore[arg-type]
+            rounds=self.rounds,  # type: ignore[arg-type]
             post=SimpleNamespace(  # type: ignore[arg-type]
                 cancel=self.posted.append, payload_bytes=1000,
                 send=lambda dealt, number: self.posted.append({peer for peer, _ in dealt}),

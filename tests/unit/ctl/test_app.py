@@ -35,7 +35,7 @@ def test_all_commands_are_there() -> None:
         "context list", "context use", "context operator", "context remove", "testbed up", "testbed down",
         "testbed status", "testbed logs", "testbed add", "testbed kill", "testbed stop", "testbed start",
         "testbed freeze", "testbed thaw", "experiment attack", "experiment churn", "events", "node drain",
-        "task list", "task show", "task partition",
+        "task list", "task show", "task partition", "run checkpoints", "run export", "run compare",
     }  # fmt: skip
     assert {" ".join(path) for path in EVERY} == expected
 
