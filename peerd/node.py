@@ -110,10 +110,9 @@ class Node:
             log=log,
         )
         self._trace = TraceFile.open(config.trace, state.peer_id, log)
-        checkpoint = Checkpoint(state_dir / "run")
-        self._run_keeper = RunKeeper(checkpoint, self.events, self.alarms, log)
+        self._run_keeper = RunKeeper(Checkpoint(state_dir / "run"), self.events, self.alarms, log)
         keep = config.training.keep_checkpoints
-        self._round_keeper = RoundKeeper(state_dir, keep, checkpoint, self.events, self.alarms, log)
+        self._round_keeper = RoundKeeper(state_dir, keep, self._run_keeper, self.events, self.alarms, log)
         self._group: asyncio.TaskGroup | None = None
         self._ended: asyncio.Future[None] | None = None
         self.stop_requested = asyncio.Event()

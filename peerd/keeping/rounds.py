@@ -17,11 +17,12 @@ from msgspec.structs import replace
 
 from peerd.errors import InvalidInputError, NotFoundError, PeerdError
 from peerd.keeping.keeper import Keeper
+from peerd.keeping.run import RunKeeper
 from peerd.learning.fragment import Vector
 from peerd.learning.results import KEPT_RESULTS
 from peerd.observe import Alarms, EventLog
 from peerd.status import CheckpointStatus, RoundResult, RunStatus
-from peerd.store import Archive, Checkpoint, History, digest_of
+from peerd.store import Archive, History, digest_of
 from peerd.types import RunSpec
 
 FOLDER = "runs"
@@ -30,14 +31,14 @@ T = TypeVar("T")
 
 
 class RoundKeeper:
-    """In `state_dir`. `keep`: as `[training] keep_checkpoints`; `checkpoint`: of the run that goes on."""
+    """In `state_dir`. `keep`: as `[training] keep_checkpoints`; `run`: of the run that goes on."""
 
     def __init__(
-        self, state_dir: Path, keep: int, checkpoint: Checkpoint, events: EventLog, alarms: Alarms, log: Any
+        self, state_dir: Path, keep: int, run: RunKeeper, events: EventLog, alarms: Alarms, log: Any
     ) -> None:
         self._archive = Archive(state_dir / FOLDER, keep, self._put_aside)
         self._history = History(state_dir / FOLDER)
-        self._checkpoint = checkpoint
+        self._run = run
         self._events = events
         self._log = log
         self._models = Keeper("checkpoints of rounds", alarms)
@@ -128,7 +129,7 @@ class RoundKeeper:
 
     def _own(self) -> CheckpointStatus | None:
         try:
-            return self._checkpoint.describe()
+            return self._run.checkpoint.describe()
         except InvalidInputError as error:
             self._put_aside(str(error))
             return None
@@ -160,7 +161,7 @@ class RoundKeeper:
         own = self._own()
         if own is None or (own.spec.run_id, own.round) != (entry.spec.run_id, entry.round):
             return self._archive.read(entry)
-        saved = self._checkpoint.load()
+        saved = self._run.checkpoint.load()
         if saved is None or digest_of(saved.vector) != entry.sha256:
             return self._archive.read(entry)
         return saved.vector
@@ -192,6 +193,7 @@ class RoundKeeper:
         """Who has seen a run end finds its last round here."""
         self._loop = asyncio.get_running_loop()
         await self.close()
+        await self._run.close()
         return await asyncio.to_thread(read)
 
     def _put_aside(self, line: str) -> None:

@@ -16,7 +16,7 @@ class RunKeeper:
     """The checkpoint of the run that this peer takes part in."""
 
     def __init__(self, checkpoint: Checkpoint, events: EventLog, alarms: Alarms, log: Any) -> None:
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self._events = events
         self._log = log
         self._keeper = Keeper("checkpoint", alarms)
@@ -24,7 +24,7 @@ class RunKeeper:
     def load(self) -> Saved | None:
         """None where there is none, or none that can be read, of which the operator is told."""
         try:
-            return self._checkpoint.load()
+            return self.checkpoint.load()
         except InvalidInputError as error:
             self._log.error("the checkpoint is left aside", error=str(error))
             self._events.add("run", "checkpoint unreadable", detail=str(error))
@@ -43,7 +43,7 @@ class RunKeeper:
     ) -> None:
         """Returns at once; see `SaveRun`."""
         self._keeper.keep(
-            lambda: self._checkpoint.save(
+            lambda: self.checkpoint.save(
                 spec,
                 round_number,
                 vector,

@@ -237,3 +237,21 @@ async def test_the_client_checks_what_comes(serving, tmp_path):
                 client.export = lambda *asked, change=change: forged(*asked, change=change)  # type: ignore[method-assign]
                 with pytest.raises(PeerdError, match=f"alice: the model is not what was announced: {says}"):
                     await export.fetch(client, "", 0, False, tmp_path)
+
+
+async def test_a_crash_resets_no_patience(serving):
+    """The accuracy never changes: six rounds after the first that is enough, whoever was away in between."""
+    stuck = spec(rounds=500, patience=6, task_options={"parameters": "50", "step": "0"})
+    async with serving() as channel:
+        stub = runs_pb2_grpc.RunsStub(channel)
+        await stub.Start(runs_pb2.StartRunRequest(spec=run_spec_message(stuck)))
+        async for status in stub.Watch(runs_pb2.WatchRunRequest()):
+            if len([result for result in status.results if result.test_samples]) >= 3:
+                break
+    async with serving() as channel:
+        stub = runs_pb2_grpc.RunsStub(channel)
+        status = [status async for status in stub.Watch(runs_pb2.WatchRunRequest())][-1]
+        assert status.results[0].round > 1, "it went on where it was"
+        assert (status.state, status.ended_by, status.round) == ("finished", "patience", 7)
+        past = await stub.Past(runs_pb2.PastRunRequest(run_id=stuck.run_id[:4]))
+        assert past == status

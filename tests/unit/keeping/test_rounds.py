@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from peerd.errors import InvalidInputError, NotFoundError
-from peerd.keeping import RoundKeeper
+from peerd.keeping import RoundKeeper, RunKeeper
 from peerd.observe import Alarms, EventLog
 from peerd.status import RoundResult, RunStatus
 from peerd.store import Checkpoint, digest_of
@@ -42,7 +42,9 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def make(tmp_path, checkpoint, events, alarms):
-    return lambda keep=3: RoundKeeper(tmp_path, keep, checkpoint, events, alarms, structlog.get_logger())
+    log = structlog.get_logger()
+    run = RunKeeper(checkpoint, events, alarms, log)
+    return lambda keep=3: RoundKeeper(tmp_path, keep, run, events, alarms, log)
 
 
 async def fill(keeper, *accuracies: float) -> None:
@@ -112,6 +114,15 @@ async def test_the_one_against_crashes_stands_among_those_of_its_run(make, check
     checkpoint.save(SPEC, 3, model(3), shard=0, shards=2, announced=True, finished=False)
     assert [entry.round for entry in await keeper.entries()] == [1, 2, 3]
     assert (await keeper.read())[1].tolist() == model(3).tolist()
+
+
+async def test_what_is_being_written_is_waited_for(make, tmp_path, checkpoint, events, alarms):
+    run = RunKeeper(checkpoint, events, alarms, structlog.get_logger())
+    keeper = RoundKeeper(tmp_path, 1, run, events, alarms, structlog.get_logger())
+    for number in (1, 2, 3):
+        run.save(SPEC, number, model(number), shard=0, shards=2, announced=True, finished=False)
+        keeper.keep_model(SPEC, result(number, number / 10), model(number))
+    assert [entry.round for entry in await keeper.entries()] == [3]
 
 
 async def test_what_was_measured_before_a_restart_stays(make):
