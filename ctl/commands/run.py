@@ -85,7 +85,7 @@ def run() -> None:
 @click.option("--evaluation", type=EVALUATION,
               help="On the task's test set or on some of the own samples.  [default: shared]")  # fmt: skip
 @click.option("--holdout", type=float, help="holdout: which part, not trained on.  [default: 0.2]")
-@click.option("--batch-size", type=int)
+@click.option("--batch-size", type=int, help="Samples of a step of training.")
 @click.option("--epochs", "local_epochs", type=int, help="Local epochs a round.")
 @click.option("--local-batches", type=int,
               help="Steps of a round, whatever a peer has; 0: by --epochs.")  # fmt: skip
@@ -94,8 +94,9 @@ def run() -> None:
 @click.option("--decay", type=float, help="step: the factor.  [default: 0.5]")
 @click.option("--decay-rounds", type=int, help="step: every so many rounds.  [default: 10]")
 @click.option("--quorum", type=float, help="Share of the fragments after which grace starts.  [default: 0.5]")
-@click.option("--grace", "grace_seconds", type=Duration())
-@click.option("--round-timeout", "round_timeout_seconds", type=Duration())
+@click.option("--grace", "grace_seconds", type=Duration(), help="Time for the rest after the quorum.")
+@click.option("--round-timeout", "round_timeout_seconds", type=Duration(),
+              help="A round closes then with what has come.")  # fmt: skip
 @click.option("--shards", type=int, help="Parts of a shared data set.  [default: one for each enrolled peer]")
 @click.option("--stale", type=STALE, help="Fragments of rounds that a peer has closed.  [default: drop]")
 @click.option("--stale-rounds", type=int, help="With --stale use: how many rounds old at most.")

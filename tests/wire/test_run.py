@@ -31,6 +31,7 @@ class Around:
         self.stages: list[str] = []
         self.contributed: list[int] = []
         self.saved: list[tuple[int, np.ndarray, dict]] = []
+        self.measured: list[tuple[int, float]] = []
 
     def broadcast(self, round_number, parcels):
         self.sent.append(("all", round_number, [parcel.make() for parcel in parcels]))
@@ -56,7 +57,9 @@ class Around:
         self.contributed.append(from_round)
 
     def trainer_spent(self, stage, cpu_seconds): ...
-    def round_measured(self, result, vector): ...
+
+    def round_measured(self, result, vector):
+        self.measured.append((result.round, result.accuracy))
 
     def save(self, spec, round_number, vector, **rest):
         self.saved.append((round_number, vector.copy(), rest))
@@ -69,8 +72,10 @@ def around():
 
 @pytest.fixture
 def make_run(around):
-    def make(*others, rounds=1, **changes):
-        spec = RunSpec(run_id="ab" * 16, task="digits-cnn", rounds=rounds, test_samples=50)
+    def make(*others, rounds=1, spec_changes=None, **changes):
+        spec = RunSpec(
+            run_id="ab" * 16, task="digits-cnn", rounds=rounds, test_samples=50, **spec_changes or {}
+        )
         return Run(
             spec=spec, shard=2, shards=6, others=others, members=3,
             training=TrainingConfig(), payload_bytes=PAYLOAD_BYTES, sink=around, save=around.save,
@@ -235,3 +240,31 @@ async def test_a_stopped_run_is_over_for_good_or_not(make_run, around, for_good)
     run.set_cohort([])
     assert [rest["finished"] for _, _, rest in around.saved] == [False] + [True] * for_good
     assert [who for who, _, _ in around.sent] == ["all"]
+
+
+async def test_an_initial_model_of_another_size_is_one_line_and_the_earlier_checkpoint_stays(
+    make_run, around
+):
+    run = make_run(
+        initial=np.zeros(7, np.float32),
+        spec_changes={"initial_run": "cd" * 16, "initial_round": 3, "initial_sha256": "00" * 32},
+    )
+    await run.main()
+    assert run.status().state == "failed"
+    assert run.status().error == "the checkpoint has 7 values, the model 10074"
+    assert around.saved == [], "nothing is written over the checkpoint of the earlier run"
+
+
+async def test_a_run_that_ends_early_says_so_and_is_not_gone_on_with(make_run, around):
+    run = make_run(rounds=9, spec_changes={"target_accuracy": 0.01})
+    await run.main()
+    status = run.status()
+    assert (status.state, status.ended_by, status.round, status.contributes_from) == (
+        "finished", "target", 1, 1,
+    )  # fmt: skip
+    assert status.results[0].test_samples == 360, "fifty of them decided, all of them measure"
+    assert around.contributed == [1, -1]
+    assert [(number, rest["finished"]) for number, _, rest in around.saved] == [
+        (0, False), (1, False), (1, True),
+    ]  # fmt: skip
+    assert around.measured == [(1, status.results[0].accuracy)], "once"
