@@ -256,6 +256,7 @@ class Node:
         return Commands(
             self._members,
             self._participation,
+            self._round_keeper,
             self._mixing,
             self._enrolment,
             report,

@@ -35,7 +35,7 @@ from peerd.learning.fragment import Vector
 from peerd.membership import RunNotice, View
 from peerd.observe import EventLog, Metrics, Tally
 from peerd.posting import Post
-from peerd.status import CheckpointStatus, RoundResult, RunStatus
+from peerd.status import RoundResult, RunStatus
 from peerd.store import Saved
 from peerd.types import DropReason, PeerId, RunSpec
 
@@ -159,18 +159,6 @@ class Participation:
 
     def watch(self) -> AsyncIterator[RunStatus]:
         return self._known().watch()
-
-    async def past(self, run_id: str) -> RunStatus:
-        """A run that this peer took part in, or still does, by an id or its first digits."""
-        if self.run is not None and run_id and self.run.spec.run_id.startswith(run_id):
-            return self.run.status()
-        return await self._rounds.past(run_id)
-
-    async def checkpoints(self, run_id: str) -> list[CheckpointStatus]:
-        return await self._rounds.entries(run_id)
-
-    async def model(self, run_id: str, round_number: int, *, best: bool) -> tuple[CheckpointStatus, Vector]:
-        return await self._rounds.read(run_id, round_number, best=best)
 
     # -- what comes -----------------------------------------------------------
 

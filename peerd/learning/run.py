@@ -240,7 +240,8 @@ class Run:
         try:
             run = self.spec.wire_id
             if (own := self._rounds.own_fragments()) is not None:
-                self._sink.send_to(peer, own.round, part_of(own.parcels(run), self.spec, len(self._others)))
+                others = Others(self._others).present(own.round)
+                self._sink.send_to(peer, own.round, part_of(own.parcels(run), self.spec, others))
             if (base := self._rounds.base_for_newcomer()) is not None:
                 self._sink.send_to(peer, base.round, base.parcels(run, base.newcomers))
         except Exception as error:
