@@ -94,14 +94,12 @@ class Archive:
 
     def _runs(self) -> list[Path]:
         """By the time of the last write, the latest last."""
-        if not self._folder.is_dir():
-            return []
-        runs = [path for path in self._folder.iterdir() if RUN_FOLDER.fullmatch(path.name)]
-        return sorted(runs, key=lambda path: (path.stat().st_mtime_ns, path.name))
+        runs = [path for path in listed(self._folder) if RUN_FOLDER.fullmatch(path.name)]
+        return sorted(runs, key=age)
 
     def _readable(self, run: Path) -> list[CheckpointStatus]:
         found = []
-        for path in sorted(path for path in run.iterdir() if _FILE.fullmatch(path.name)):
+        for path in sorted(path for path in listed(run) if _FILE.fullmatch(path.name)):
             try:
                 found.append(_describe(path))
             except NotFoundError:
@@ -120,6 +118,22 @@ class Archive:
         for path in with_models[: max(len(with_models) - (RUNS - 1), 0)]:
             for model in path.glob("round-*"):
                 model.unlink(missing_ok=True)
+
+
+def listed(folder: Path) -> list[Path]:
+    """What is in it; nothing where it is not there, or not any more."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def age(path: Path) -> tuple[int, str]:
+    """To sort by the time of the last write. What has gone a moment ago is oldest."""
+    try:
+        return path.stat().st_mtime_ns, str(path)
+    except OSError:
+        return 0, str(path)
 
 
 def remove_run(folder: Path) -> None:

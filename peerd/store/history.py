@@ -11,7 +11,7 @@ import msgspec
 
 from peerd.errors import InvalidInputError, NotFoundError
 from peerd.status import RunStatus
-from peerd.store.archive import RUN_FOLDER, remove_run
+from peerd.store.archive import RUN_FOLDER, age, listed, remove_run
 from peerd.store.files import read_bounded, write_atomic
 
 RUNS = 32
@@ -53,8 +53,6 @@ class History:
 
     def _runs(self) -> list[Path]:
         """By the time of the last write, the latest last."""
-        if not self._folder.is_dir():
-            return []
-        files = [path for path in self._folder.glob(f"*/{_FILE}") if RUN_FOLDER.fullmatch(path.parent.name)]
-        by_time = sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
-        return [path.parent for path in by_time]
+        runs = [path for path in listed(self._folder) if RUN_FOLDER.fullmatch(path.name)]
+        files = [path / _FILE for path in runs if (path / _FILE).is_file()]
+        return [path.parent for path in sorted(files, key=age)]

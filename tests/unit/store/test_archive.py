@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import msgspec
 import numpy as np
@@ -102,7 +103,7 @@ def test_only_the_last_runs_keep_models(archive, folder):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_any_bit_flip_is_noticed_and_leaves_the_others_alone(tmp_path_factory, data):
     aside: list[str] = []
     archive = Archive(tmp_path_factory.mktemp("runs"), 9, aside.append)
@@ -163,3 +164,16 @@ def test_one_that_has_gone_is_not_found(archive, folder):
     next(folder.glob("*/*.safetensors")).unlink()
     with pytest.raises(NotFoundError, match="no such file"):
         archive.read(entry)
+
+
+def test_a_run_that_goes_while_it_is_read_is_no_failure(archive, folder, monkeypatch):
+    """Another thread removes old runs."""
+    for run_id in ("ab" * 16, "cd" * 16):
+        archive.write(msgspec.structs.replace(SPEC, run_id=run_id), 1, vector(1), 0.5, 9)
+    runs = archive._runs()
+    shutil.rmtree(folder / ("ab" * 16))
+    monkeypatch.setattr(archive, "_runs", lambda: runs)
+    assert [entry.spec.run_id for entry in archive.entries()] == ["cd" * 16]
+    monkeypatch.undo()
+    shutil.rmtree(folder)
+    assert archive.entries() == []
