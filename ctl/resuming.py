@@ -54,6 +54,8 @@ def go_on_from(checkpoint: Checkpoint, rounds: int | None, **changes: Any) -> Ru
             "say how many more: --rounds N"
         )
     changes = {name: value for name, value in changes.items() if value is not None}
+    if changes.get("patience") == 0:  # then what counts as an improvement is of no matter either
+        changes.setdefault("min_improvement", 0.0)
     changes |= {
         "run_id": secrets.token_hex(16),
         "rounds": rounds,

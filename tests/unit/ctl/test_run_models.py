@@ -153,6 +153,14 @@ def test_another_run_round_or_number_of_rounds(two: Any, peerctl: Any) -> None:
     assert second.target_accuracy == 0.9
 
 
+def test_patience_can_be_taken_back(two: Any, peerctl: Any) -> None:
+    ended(two[0])
+    two[0].checkpoints = [checkpoint(NEW, 5, patience=2, min_improvement=0.1)]
+    peerctl.json("run", "resume")
+    peerctl.json("run", "resume", "--patience", "0")
+    assert [(spec.patience, spec.min_improvement) for spec in two[0].started] == [(2, 0.1), (0, 0.0)]
+
+
 def test_the_round_that_most_have_is_taken(two: Any, peerctl: Any) -> None:
     for peer in two:
         ended(peer)
