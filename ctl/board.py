@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
+from rich.console import Group as Lines
+from rich.console import RenderableType
 from rich.table import Table
 
+from ctl.fanout import Answer
 from ctl.render import fitting, table
-from ctl.text import epsilon_of, number_of, one_line, seconds
+from ctl.text import RUN_DIGITS, epsilon_of, number_of, one_line, seconds
 from peerd.pb import node_pb2, runs_pb2
 from peerd.types import PacketKind
 
@@ -205,3 +208,46 @@ def rounds_table(statuses: list[runs_pb2.RunStatus], title: str | None = None) -
     ]
     columns = [ROUND_COLUMNS[place] for place in places]
     return fitting(columns, ([row[place] for place in places] for row in rows), SPARE, title)
+
+
+RUN_COLUMNS = ("Peer", "Run", "Task", "State", "Round#", "Stage", "Cohort#", "Listening#", "From#",
+               "Skipped#")  # fmt: skip
+RUN_SPARE = ("Task", "Listening#", "Run")
+
+
+def runs_table(answers: Sequence[Answer[runs_pb2.RunStatus]]) -> Table:
+    """One row a peer."""
+    return fitting(RUN_COLUMNS, (_run_row(answer) for answer in answers), RUN_SPARE)
+
+
+def _run_row(answer: Answer[runs_pb2.RunStatus]) -> tuple[object, ...]:
+    status = answer.value
+    return (
+        answer.name,
+        status.spec.run_id[:RUN_DIGITS],
+        status.spec.task,
+        _state(status),
+        f"{status.round}/{status.spec.rounds}",
+        status.stage,
+        status.cohort,
+        status.listeners,
+        status.contributes_from or "-",
+        status.rounds_skipped,
+    )
+
+
+def _state(status: runs_pb2.RunStatus) -> str:
+    """With why it failed, or ended before the last round."""
+    if status.error:
+        return f"{status.state}: {status.error}"
+    early = status.ended_by not in ("", "rounds")
+    return f"{status.state} by {status.ended_by}" if early else status.state
+
+
+def runs_and_rounds(answers: Sequence[Answer[runs_pb2.RunStatus]]) -> RenderableType:
+    statuses = [answer.value for answer in answers]
+    title = "Rounds" if len(statuses) == 1 else "Rounds, mean over the peers"
+    parts: list[RenderableType] = [runs_table(answers)]
+    if any(status.results for status in statuses):
+        parts += ["", rounds_table(statuses, title)]
+    return Lines(*parts)

@@ -64,7 +64,7 @@ class Client:
     """`async with Client(endpoint, timeout) as client: await client.status()`.
 
     Every call raises the errors of `peerd.errors`, each naming the endpoint. `timeout` is in seconds
-    and bounds each call, but not `watch_run`, `drain`, and `events` that are followed.
+    and bounds each call, but not `watch_run`, `export`, `drain`, and `events` that are followed.
     """
 
     def __init__(self, endpoint: Endpoint, timeout: float) -> None:
@@ -151,6 +151,21 @@ class Client:
 
     async def run(self) -> runs_pb2.RunStatus:
         return await self._run(self._runs.Get, runs_pb2.GetRunRequest())
+
+    async def past_run(self, run_id: str) -> runs_pb2.RunStatus:
+        """A run that the peer took part in, by its id or the first digits of it."""
+        return await self._run(self._runs.Past, runs_pb2.PastRunRequest(run_id=run_id))
+
+    async def checkpoints(self, run_id: str = "") -> list[runs_pb2.Checkpoint]:
+        """Of the runs whose id begins so; the last run last, its rounds in order."""
+        request = runs_pb2.ListCheckpointsRequest(run_id=run_id)
+        answer = await self._call(self._runs.Checkpoints, request)
+        return list(answer.checkpoints)
+
+    def export(self, run_id: str, round_number: int, best: bool) -> AsyncIterator[runs_pb2.ExportPart]:
+        """What the model is, then the model. The caller bounds the time."""
+        request = runs_pb2.ExportRequest(run_id=run_id, round=round_number, best=best)
+        return self._stream(self._runs.Export, request)
 
     def watch_run(self) -> AsyncIterator[runs_pb2.RunStatus]:
         """The run's status at every change, until the run has ended."""

@@ -44,6 +44,16 @@ def privacy(spec: RunSpec, epsilon: float | None = None) -> dict[str, Any]:
     return found
 
 
+def write_model(
+    spec: RunSpec, source: Path, target: Path, form: str, said: dict[str, str], task_path: str
+) -> dict[str, list[int]]:
+    """The vector in `source` as a file of named tensors; their shapes."""
+    request = {"type": "Write", "spec": msgspec.to_builtins(spec), "form": form, "said": said}
+    request |= {"source": str(source), "target": str(target), "task_path": task_path}
+    found: dict[str, list[int]] = _ask(request)
+    return found
+
+
 def _ask(request: dict[str, Any]) -> Any:
     """Raises the PeerdError that the child names, or one with its last words."""
     house = str(Path(peerd.__file__).parent.parent)

@@ -13,13 +13,23 @@ from peerd.config import MixingConfig
 from peerd.draining import Drain
 from peerd.enrolment import EnrolmentServer
 from peerd.errors import InvalidInputError
+from peerd.keeping import RoundKeeper
+from peerd.learning.fragment import Vector
 from peerd.members import Members
 from peerd.membership import Roster, run_record
 from peerd.mixing import Mixing
 from peerd.observe import EventLog, Sample
 from peerd.participation import Participation
 from peerd.report import Report
-from peerd.status import DrainProgress, Event, MixingMeasured, NodeStatus, PeerStatus, RunStatus
+from peerd.status import (
+    CheckpointStatus,
+    DrainProgress,
+    Event,
+    MixingMeasured,
+    NodeStatus,
+    PeerStatus,
+    RunStatus,
+)
 from peerd.types import RunSpec
 
 TELL_SECONDS = 0.1
@@ -33,6 +43,7 @@ class Commands:
         self,
         members: Members,
         participation: Participation,
+        rounds: RoundKeeper,
         mixing: Mixing,
         enrolment: EnrolmentServer,
         report: Report,
@@ -47,6 +58,7 @@ class Commands:
         ends the daemon."""
         self._members = members
         self._participation = participation
+        self._rounds = rounds
         self._mixing = mixing
         self._enrolment = enrolment
         self._report = report
@@ -100,6 +112,17 @@ class Commands:
 
     def run_status(self) -> RunStatus:
         return self._participation.status()
+
+    async def past_run(self, run_id: str) -> RunStatus:
+        """One that this peer took part in, or still does, as it stood after the last measurement."""
+        return await self._rounds.past(run_id)
+
+    async def checkpoints(self, run_id: str) -> list[CheckpointStatus]:
+        return await self._rounds.entries(run_id)
+
+    async def model(self, run_id: str, round_number: int, *, best: bool) -> tuple[CheckpointStatus, Vector]:
+        """Of a closed round, with its model; of the newest run and round where nothing is said."""
+        return await self._rounds.read(run_id, round_number, best=best)
 
     def watch_run(self) -> AsyncIterator[RunStatus]:
         return self._participation.watch()

@@ -182,6 +182,9 @@ class TrainingConfig(_Slice, frozen=True, kw_only=True):
     are started on this peer itself."""
     data_dir: str = ""
     """Where this host has the files of announced runs; empty: as the announcement says."""
+    keep_checkpoints: Annotated[int, Meta(ge=0, le=10_000)] = 3
+    """Models of closed rounds that stay on disk, of each of the last four runs: so many of the newest, and
+    the best. 0: none but the one that this peer would go on with after a crash."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: CUDA or MPS where there is one, else the CPU."""
     tasks: Annotated[tuple[TaskName, ...], Meta(max_length=100)] = SHIPPED_TASKS

@@ -24,7 +24,7 @@ from peerd.draining import Drain
 from peerd.enrolment import EnrolmentServer, Redeemer, Tokens
 from peerd.epochs import EpochDriver, Rotation
 from peerd.errors import ConflictError, InvalidInputError, PeerdError
-from peerd.keeping import RunKeeper
+from peerd.keeping import RoundKeeper, RunKeeper
 from peerd.learning import Fragment, Rejected, decode_payload
 from peerd.link import LinkTable, gossip_bytes
 from peerd.members import Members
@@ -112,6 +112,8 @@ class Node:
         self._trace = TraceFile.open(config.trace, state.peer_id, log)
         checkpoint, releases = Checkpoint(state_dir / "run"), Releases(state_dir / "releases.json")
         self._run_keeper = RunKeeper(checkpoint, releases, self.events, self.alarms, log)
+        keep = config.training.keep_checkpoints
+        self._round_keeper = RoundKeeper(state_dir, keep, self._run_keeper, self.events, self.alarms, log)
         self._group: asyncio.TaskGroup | None = None
         self._ended: asyncio.Future[None] | None = None
         self.stop_requested = asyncio.Event()
@@ -230,6 +232,7 @@ class Node:
             members=self._members.roster.members,
             notices=self._members.roster.runs,
             keeper=self._run_keeper,
+            rounds=self._round_keeper,
             post=self._post,
             tell=self._presence.takes_part,
             rng=self._rng,
@@ -254,6 +257,7 @@ class Node:
         return Commands(
             self._members,
             self._participation,
+            self._round_keeper,
             self._mixing,
             self._enrolment,
             report,

@@ -8,6 +8,9 @@ How a peer comes to a run:
     resumed     the daemon was restarted in the midst of one: it goes on where its checkpoint is, listens to
                 where the others are by now, or trains on if there is nobody to listen to
 
+A run that begins with the model of an earlier one (`RunSpec.initial_run`) takes it from this peer's own
+checkpoints; a peer that does not have it listens, as one that comes late.
+
 What it tells of itself is in its descriptor: the run, and the first round that has its fragments. From those
 of the others it knows whose fragments to expect. A run that has finished stays: who comes back late still
 gets the last fragments, until another run begins.
@@ -26,7 +29,7 @@ import msgspec
 from peerd.clock import monotonic, wall
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError, NotFoundError, PeerdError
-from peerd.keeping import RunKeeper
+from peerd.keeping import RoundKeeper, RunKeeper
 from peerd.learning import Dealer, Fragment, Parcel, Run, check_task, copies_of_each
 from peerd.learning.fragment import Vector
 from peerd.membership import RunNotice, View
@@ -52,6 +55,7 @@ class Participation:
         members: Callable[[], Sequence[PeerId]],
         notices: Callable[[], Sequence[RunNotice]],
         keeper: RunKeeper,
+        rounds: RoundKeeper,
         post: Post,
         tell: Callable[[bytes, int], None],
         rng: random.Random,
@@ -67,6 +71,7 @@ class Participation:
         self._members = members
         self._notices = notices
         self._keeper = keeper
+        self._rounds = rounds
         self._post = post
         self._tell = tell
         self._rng = rng
@@ -106,8 +111,9 @@ class Participation:
         self._spawn = None
 
     async def close(self) -> None:
-        """Wait for a checkpoint that is being written."""
+        """Wait for what is being written."""
         await self._keeper.close()
+        await self._rounds.close()
 
     def leave(self) -> None:
         """Take part in nothing from now on; what is on its way goes on."""
@@ -132,7 +138,7 @@ class Participation:
         if self.run is not None and not self.run.ended and self.run.spec.run_id == spec.run_id and announced:
             return self.run.status()  # gossip was faster than the operator
         await self._make_room(spec)
-        return self._begin(spec, announced=announced).status()
+        return (await self._begin_anew(spec, announced=announced)).status()
 
     async def end(self) -> RunStatus:
         run = self._live()
@@ -218,7 +224,11 @@ class Participation:
         """Every parcel to every peer that takes part, or to so many of them as the run's spec says."""
         if self.run is None:
             return
-        peers = sorted(self._together)
+        others = self._view.taking_part(_run_bytes(self.run.spec))
+        gone = {
+            peer for peer, first in others if 0 < -first < round_number
+        }  # finished, before the last round
+        peers = sorted(self._together - gone)
         copies = copies_of_each(self.run.spec, len(peers))
         self._post.send(self._dealer.deal(round_number, peers, parcels, of, copies), round_number)
 
@@ -229,7 +239,9 @@ class Participation:
         if self.run is None:
             return
         others = self._view.taking_part(_run_bytes(self.run.spec))
-        peers = [peer for peer, first in others if peer in self._together and not 0 < first <= round_number]
+        peers = [
+            peer for peer, first in others if peer in self._together and (not first or first > round_number)
+        ]
         self._post.send([(peer, parcels) for peer in peers], round_number)
 
     def forget_before(self, round_number: int) -> None:
@@ -251,8 +263,11 @@ class Participation:
     def trainer_spent(self, stage: str, cpu_seconds: float) -> None:
         self._metrics.trainer_spent(stage, cpu_seconds)
 
-    def round_measured(self, result: RoundResult) -> None:
+    def round_measured(self, result: RoundResult, vector: Vector) -> None:
         self._metrics.round_measured(result)
+        if self.run is not None:
+            self._rounds.keep_model(self.run.spec, result, vector)
+            self._rounds.keep_results(self.run.status())
         how = f"{result.closed_by}{', listened' if result.listened else ''}"
         self._events.add(
             "round",
@@ -285,11 +300,34 @@ class Participation:
             spec = msgspec.structs.replace(spec, data_dir=self._config.data_dir)
         try:
             await self._make_room(spec)
+            await self._begin_anew(spec, announced=True, listening=late)
         except PeerdError as error:
             self._log.warning("announced run not joined", run=spec.run_id[:8], error=str(error))
             self._events.add("run", "not joined", detail=f"{spec.run_id[:8]}: {error}")
-            return
-        self._begin(spec, announced=True, listening=late)
+
+    async def _begin_anew(self, spec: RunSpec, *, announced: bool, listening: bool = False) -> Run:
+        """From round 1, with the model that the spec names, if it names one."""
+        if not spec.initial_run:
+            return self._begin(spec, announced=announced, listening=listening)
+        initial = await self._rounds.initial(spec)
+        self._refuse_while_busy()  # that took a moment
+        if initial is None:
+            self._lacks(spec)
+        return self._begin(
+            spec,
+            announced=announced,
+            initial=initial,
+            listening=listening or initial is None,
+            lacking=initial is None,
+        )
+
+    def _lacks(self, spec: RunSpec) -> None:
+        self._events.add(
+            "run",
+            "model missing",
+            detail=f"{spec.run_id[:8]} begins with round {spec.initial_round} of {spec.initial_run[:8]}, of "
+            "which this peer has no checkpoint: it listens for a round to take the others' model",
+        )
 
     def _resume(self, saved: Saved) -> None:
         try:
@@ -298,6 +336,9 @@ class Participation:
             self._log.error("run not resumed", run=saved.spec.run_id[:8], error=str(error))
             self._done.add(saved.spec.run_id)
             return
+        lacking = bool(saved.spec.initial_run) and not len(saved.vector)
+        if lacking:
+            self._lacks(saved.spec)
         self._begin(
             saved.spec,
             announced=saved.announced,
@@ -305,6 +346,8 @@ class Participation:
             initial=saved.vector if len(saved.vector) else None,
             listening=True,
             place=(saved.shard, saved.shards),
+            lacking=lacking,
+            earlier=self._rounds.earlier(saved.spec.run_id),
         )
         self._events.add("run", "resumed", detail=f"{saved.spec.run_id[:8]} after round {saved.round}")
 
@@ -329,6 +372,8 @@ class Participation:
         initial: Vector | None = None,
         listening: bool = False,
         place: tuple[int, int] | None = None,
+        lacking: bool = False,
+        earlier: Sequence[RoundResult] = (),
     ) -> Run:
         assert self._spawn is not None
         shard, shards = place or self._place(spec)
@@ -355,6 +400,8 @@ class Participation:
             initial=initial,
             listening=listening,
             announced=announced,
+            earlier=earlier,
+            lacking=lacking,
         )
         self._together = self._listening = frozenset()
         self._settles_at = -math.inf
@@ -380,7 +427,10 @@ class Participation:
             await run.main()
         finally:
             status = run.status()
-            self._events.add("run", status.state, detail=f"{run.spec.run_id[:8]} {status.error}".strip())
+            why = f"by {status.ended_by}, round {status.round}" if status.ended_by else status.error
+            self._events.add("run", status.state, detail=f"{run.spec.run_id[:8]} {why}".strip())
+            if status.results:
+                self._rounds.keep_results(status)
             if self.run is run and not self._lingers(run):
                 self._tell(b"", 0)
         self._consider()

@@ -55,10 +55,13 @@ class Presence:
         self._publish(self._rotation.descriptor)
 
     def takes_part(self, run: bytes, contributes_from: int) -> None:
-        self._say(replace(self._about, run=run, contributes_from=contributes_from))
+        """`contributes_from`: the first round with this peer's fragments, 0 while it listens, -n when it has
+        finished with round n."""
+        number, finished = abs(contributes_from), contributes_from < 0
+        self._say(replace(self._about, run=run, contributes_from=number, finished=finished))
 
     def leaves(self) -> None:
-        self._say(replace(self._about, leaving=True, run=b"", contributes_from=0))
+        self._say(replace(self._about, leaving=True, run=b"", contributes_from=0, finished=False))
 
     def heard(self, descriptor: Descriptor) -> None:
         """A descriptor of this peer that this instance has not made: of an earlier one, or of another."""

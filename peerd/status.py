@@ -199,3 +199,23 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     epsilon: float | None = None
     """Spent by this peer in this run so far, at the spec's `privacy_delta`; None without noise, or while the
     trainer still starts."""
+    ended_by: str = ""
+    """rounds, patience, target; empty unless it is finished"""
+    payload_bytes: int = 0
+    """Of a fragment's message."""
+
+
+class CheckpointStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The model of a closed round, on disk."""
+
+    spec: RunSpec
+    round: int
+    parameters: int
+    sha256: str
+    """Of the vector as little-endian float32, in hex."""
+    accuracy: float = 0.0
+    test_samples: int = 0
+    """That it was measured on; 0: it was not."""
+    bytes: int = 0
+    best: bool = False
+    """Of those of its run that are kept."""

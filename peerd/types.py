@@ -183,6 +183,19 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """random-k: the k."""
     share: Fraction = 1.0
     """Which part of an update one peer gets at most."""
+    patience: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    """A peer ends after so many rounds without an improvement, by its own measurement; 0: after all rounds.
+    As many rounds at most as have their results remembered."""
+    min_improvement: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+    """patience: what counts as one, of accuracy."""
+    target_accuracy: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+    """A peer ends when it measures that much; 0: after all rounds."""
+    initial_run: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?\Z")] = ""
+    """The run whose model this one begins with, from each peer's own checkpoints; empty: the task's."""
+    initial_round: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    """Of which of its rounds."""
+    initial_sha256: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
+    """Of the vector as little-endian float32, in hex."""
     privacy_clip: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.0
     """Bound of the L2 norm of what a peer's training changes in a round; 0: none. See `training.privacy`."""
     noise_multiplier: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.0
@@ -214,6 +227,10 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
         if self.stale == "drop" and self.aggregator == "weighted-by-age":
             raise ValueError("aggregator weighted-by-age needs late fragments: stale = use")
+        if self.min_improvement and not self.patience:
+            raise ValueError("min_improvement says what patience waits for: give patience, too")
+        if len({bool(self.initial_run), bool(self.initial_round), bool(self.initial_sha256)}) > 1:
+            raise ValueError("initial_run, initial_round and initial_sha256 belong together: all or none")
         if self.noise_multiplier and not self.privacy_clip:
             raise ValueError(
                 "noise_multiplier counts in units of privacy_clip, the bound of an update's norm; "

@@ -1,4 +1,4 @@
-"""`peerctl run start|stop|pause|resume|show|watch`"""
+"""`peerctl run start|stop|pause|resume|show|watch`; what concerns models is in `run_models`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Group as Lines
-from rich.console import RenderableType
 
-from ctl import aio, render, steering
+from ctl import aio, render, resuming, steering
 from ctl.app import Command, Group, UserInterruptError, ask, pass_settings, show
-from ctl.board import rounds_table
+from ctl.board import ENDED, runs_and_rounds, runs_table
 from ctl.choices import (
     AGGREGATOR,
     DISSEMINATION,
@@ -26,22 +24,46 @@ from ctl.choices import (
     named_values,
 )
 from ctl.client import Client
+from ctl.commands import run_models
 from ctl.commands.run_privacy import privacy, tell_cost
 from ctl.contexts import Endpoint
 from ctl.defaults import make_spec
-from ctl.fanout import Answer
+from ctl.fanout import Answer, Answers, fan_out
 from ctl.notices import Signer, operator_of
 from ctl.steering import Steered
 from ctl.targets import Settings, Targets, again, resolve
-from ctl.text import RUN_DIGITS, Duration, epsilon_of
+from ctl.text import RUN_DIGITS, Duration
 from ctl.watch import view, watch
 from peerd.errors import InvalidInputError
-from peerd.pb import runs_pb2
+from peerd.pb import node_pb2, runs_pb2
+from peerd.types import RunSpec
 
 RunStatus = runs_pb2.RunStatus
-COLUMNS = ("Peer", "Run", "Task", "State", "Round#", "Stage", "Cohort#", "Listening#", "From#",
-           "Skipped#")  # fmt: skip
-SPARE = ("Task", "Listening#", "Run")
+
+
+JOIN_WINDOW = click.option(
+    "--join-window",
+    type=Duration(),
+    default=15.0,
+    help="Announced: who hears of it so soon begins with round 1.  [default: 15s]",
+)
+
+
+def _early_end(command: Any) -> Any:
+    """When a run ends before its last round."""
+    for option in (
+        click.option(
+            "--target-accuracy", type=float, help="End when that is measured; 0: never before the last round."
+        ),
+        click.option("--min-improvement", type=float, help="--patience: what counts as one.  [default: any]"),
+        click.option(
+            "--patience",
+            type=int,
+            help="End after so many rounds without an improvement; 0: after the last round.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group(cls=Group)
@@ -67,7 +89,7 @@ run.add_command(privacy)
 @click.option("--evaluation", type=EVALUATION,
               help="On the task's test set or on some of the own samples.  [default: shared]")  # fmt: skip
 @click.option("--holdout", type=float, help="holdout: which part, not trained on.  [default: 0.2]")
-@click.option("--batch-size", type=int)
+@click.option("--batch-size", type=int, help="Samples of a step of training.")
 @click.option("--epochs", "local_epochs", type=int, help="Local epochs a round.")
 @click.option("--local-batches", type=int,
               help="Steps of a round, whatever a peer has; 0: by --epochs.")  # fmt: skip
@@ -76,8 +98,9 @@ run.add_command(privacy)
 @click.option("--decay", type=float, help="step: the factor.  [default: 0.5]")
 @click.option("--decay-rounds", type=int, help="step: every so many rounds.  [default: 10]")
 @click.option("--quorum", type=float, help="Share of the fragments after which grace starts.  [default: 0.5]")
-@click.option("--grace", "grace_seconds", type=Duration())
-@click.option("--round-timeout", "round_timeout_seconds", type=Duration())
+@click.option("--grace", "grace_seconds", type=Duration(), help="Time for the rest after the quorum.")
+@click.option("--round-timeout", "round_timeout_seconds", type=Duration(),
+              help="A round closes then with what has come.")  # fmt: skip
 @click.option("--shards", type=int, help="Parts of a shared data set.  [default: one for each enrolled peer]")
 @click.option("--stale", type=STALE, help="Fragments of rounds that a peer has closed.  [default: drop]")
 @click.option("--stale-rounds", type=int, help="With --stale use: how many rounds old at most.")
@@ -138,8 +161,8 @@ run.add_command(privacy)
     help="With --privacy-clip: noise on every update, in units of it. `run privacy` says what it costs.",
 )
 @click.option("--privacy-delta", type=float, help="At which epsilon is calculated.  [default: 1e-05]")
-@click.option("--join-window", type=Duration(), default=15.0,
-              help="Announced: who hears of it so soon begins with round 1.  [default: 15s]")  # fmt: skip
+@_early_end
+@JOIN_WINDOW
 @click.option("--run-id", help="32 hex digits.  [default: drawn, the same for all peers]")
 @click.option("--wait", is_flag=True, help="Watch until the run has ended.")
 @pass_settings
@@ -168,6 +191,10 @@ def start(settings: Settings, /, task: str, wait: bool, join_window: float, **gi
       cosine     down to nothing over the rounds, slowly at both ends
       step       times --decay every --decay-rounds
 
+    With --patience or --target-accuracy a run may end earlier. Each peer decides by its own measurement, all
+    of them alike where they measure the same model on the same samples; the model that it ends with is
+    measured on all test samples.
+
     A task that is not shipped (module:factory, an entry point) is trained by the hosts that list it in
     `[training] tasks` of their configuration; the others do not join.
 
@@ -177,6 +204,7 @@ def start(settings: Settings, /, task: str, wait: bool, join_window: float, **gi
       peerctl --all run start --task mnist-cnn --data-dir /srv/mnist --rounds 10
       peerctl --all run start --partition dirichlet --alpha 0.1 --schedule cosine --rounds 20
       peerctl --all run start --task synthetic -O parameters=1000000
+      peerctl --all run start --rounds 100 --patience 5 --min-improvement 0.002 --target-accuracy 0.99
       peerctl --all run start --stale use --stale-rounds 2 --join-window 1m
       peerctl --all run start --encoding int8 --aggregator trimmed-mean --trim 0.2
       peerctl --all run start --encoding top-k --density 0.05
@@ -198,6 +226,20 @@ def start(settings: Settings, /, task: str, wait: bool, join_window: float, **gi
     if given["shards"] is None:
         spec = msgspec.structs.replace(spec, shards=steering.enrolled(present.good))
     tell_cost(settings, spec)
+    return _launch(settings, targets, spec, present, certificate, join_window, wait)
+
+
+def _launch(
+    settings: Settings,
+    targets: Targets,
+    spec: RunSpec,
+    present: Answers[node_pb2.NodeStatus],
+    certificate: Path | None,
+    join_window: float,
+    wait: bool,
+) -> int:
+    """Start the run on the peers that are there, tell of it, and watch it if that is wanted."""
+    signer = None if certificate is None else Signer.load(certificate)
     notice = b""
     if signer is not None:
         notice = signer.started(steering.network_of(present.good), spec, join_window)
@@ -207,7 +249,7 @@ def start(settings: Settings, /, task: str, wait: bool, join_window: float, **gi
     answers = steered.answers
     if not wait or answers.bad:
         hint = _undo(settings, answers.good) if targets.many and answers.good else ""
-        code = show(settings, targets, answers, render.plain, _started, hint)
+        code = show(settings, targets, answers, render.plain, runs_table, hint)
         _tell_how(settings, steered, certificate)
         return code
     _tell_how(settings, steered, certificate)
@@ -248,7 +290,7 @@ def _data_dir(given: str | None, endpoints: Sequence[Endpoint]) -> str | None:
 
 def _steer(settings: Settings, call: Callable[[Client], Awaitable[RunStatus]]) -> int:
     targets, answers = ask(settings, call)
-    return show(settings, targets, answers, render.plain, _started)
+    return show(settings, targets, answers, render.plain, runs_table)
 
 
 @run.command("stop", cls=Command)
@@ -268,7 +310,7 @@ def stop(settings: Settings) -> int:
     certificate = operator_of(settings, targets.endpoints)
     signer = None if certificate is None else Signer.load(certificate)
     steered = steering.stop(targets.endpoints, signer, settings.timeout)
-    code = show(settings, targets, steered.answers, render.plain, _started)
+    code = show(settings, targets, steered.answers, render.plain, runs_table)
     hint = "they hear of it from the others when they are back"
     render.report_failures(steered.absent, settings.output, hint)
     if signer is None and settings.output != "json" and any(a.value.announced for a in steered.answers.good):
@@ -289,15 +331,66 @@ def pause(settings: Settings) -> int:
 
 
 @run.command("resume", cls=Command)
+@click.option(
+    "--run", "run_id", default="", metavar="ID", help="Whose model, by its first digits.  [default: the last]"
+)
+@click.option(
+    "--round", "round_number", type=click.IntRange(min=1), help="Of which round.  [default: the newest]"
+)
+@click.option("--best", is_flag=True, help="The round with the highest accuracy of those that are kept.")
+@click.option("--rounds", type=click.IntRange(min=1), help="How many more.  [default: those that were left]")
+@_early_end
+@JOIN_WINDOW
+@click.option("--wait", is_flag=True, help="Watch until the run has ended.")
 @pass_settings
-def resume(settings: Settings) -> int:
-    """Go on with a paused run.
+def resume(
+    settings: Settings,
+    /,
+    run_id: str,
+    round_number: int | None,
+    best: bool,
+    rounds: int | None,
+    join_window: float,
+    wait: bool,
+    **given: Any,
+) -> int:
+    """Go on with a paused run, or begin a new one with the model of a run that has ended.
+
+    A run that is paused goes on as it was, without any option. Of one that was stopped, has failed, ended
+    early or is to have more rounds, `run checkpoints` lists what is left; a new run of the same settings,
+    with an id, rounds and a learning-rate schedule of its own, begins with the model of one of its rounds. An
+    operator signs it as in `run start`. Every peer takes the model from its own disk and checks that it is
+    the one that was signed; who does not have it listens for a round, as one that comes late.
 
     \b
-    Example:
+    Examples:
       peerctl --all run resume
+      peerctl run resume --rounds 10 --operator ops.pem
+      peerctl --all run resume --run 5f0c --best --rounds 5 --target-accuracy 0.99 --wait
     """
-    return _steer(settings, Client.resume_run)
+    if best and round_number:
+        raise InvalidInputError("--best and --round do not go together")
+    targets, present = ask(settings, Client.status)
+    anew = any((run_id, round_number, best, rounds, *(value is not None for value in given.values())))
+    live = any(answer.value.run_state not in (*ENDED, "") for answer in present.good)
+    if not present.good or (live and not anew):
+        code = _steer(settings, Client.resume_run)
+        return _watch(settings, targets) if wait and not code else code
+    certificate = operator_of(settings, targets.endpoints)
+    if present.bad and certificate is None:
+        render.report_failures(present.bad, settings.output, "the run was resumed nowhere")
+        return present.exit_code
+    there = tuple(e for e in targets.endpoints if e.name in {answer.name for answer in present.good})
+    kept = aio.run(fan_out(there, lambda client: client.checkpoints(run_id), settings.timeout))
+    if not kept.good:
+        render.report_failures(kept.bad, settings.output, "the run was resumed nowhere")
+        return kept.exit_code
+    checkpoint = resuming.choose(kept.good, run_id, round_number, best)
+    spec = resuming.go_on_from(checkpoint, rounds, **given)
+    if settings.output != "json":
+        measured = f" (accuracy {checkpoint.accuracy:.4f})" if checkpoint.test_samples else ""
+        click.echo(f"Begins with round {checkpoint.round} of run {spec.initial_run[:RUN_DIGITS]}{measured}.")
+    return _launch(settings, targets, spec, present, certificate, join_window, wait)
 
 
 @run.command("show", cls=Command)
@@ -316,7 +409,7 @@ def show_run(settings: Settings) -> int:
       peerctl --all run show -o json
     """
     targets, answers = ask(settings, Client.run)
-    return show(settings, targets, answers, render.plain, _look)
+    return show(settings, targets, answers, render.plain, runs_and_rounds)
 
 
 @run.command("watch", cls=Command)
@@ -345,38 +438,10 @@ def _watch(settings: Settings, targets: Targets) -> int:
             raise UserInterruptError(
                 f"interrupted; the run goes on: `{look}` follows it, `{end}` ends it"
             ) from None
-    code = show(settings, targets, answers, render.plain, _look)
+    code = show(settings, targets, answers, render.plain, runs_and_rounds)
     unfinished = any(answer.value.state != "finished" for answer in answers.good)
     return code or int(unfinished)
 
 
-def _started(answers: Sequence[Answer[RunStatus]]) -> RenderableType:
-    private = any(answer.value.HasField("epsilon") for answer in answers)
-    columns = (*COLUMNS, "Epsilon#") if private else COLUMNS
-    return render.fitting(columns, (_row(answer)[: len(columns)] for answer in answers), SPARE)
-
-
-def _row(answer: Answer[RunStatus]) -> tuple[object, ...]:
-    status = answer.value
-    return (
-        answer.name,
-        status.spec.run_id[:RUN_DIGITS],
-        status.spec.task,
-        f"{status.state}: {status.error}" if status.error else status.state,
-        f"{status.round}/{status.spec.rounds}",
-        status.stage,
-        status.cohort,
-        status.listeners,
-        status.contributes_from or "-",
-        status.rounds_skipped,
-        epsilon_of(status.epsilon) if status.HasField("epsilon") else "",
-    )
-
-
-def _look(answers: Sequence[Answer[RunStatus]]) -> RenderableType:
-    statuses = [answer.value for answer in answers]
-    title = "Rounds" if len(statuses) == 1 else "Rounds, mean over the peers"
-    parts: list[RenderableType] = [_started(answers)]
-    if any(status.results for status in statuses):
-        parts += ["", rounds_table(statuses, title)]
-    return Lines(*parts)
+for command in run_models.COMMANDS:
+    run.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
 
@@ -21,6 +22,8 @@ from peerd.pb import (
     runs_pb2_grpc,
 )
 
+PART_FLOATS = (1 << 20) // 4
+"""Of a model in one message."""
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
@@ -101,6 +104,8 @@ class PeersServicer(peers_pb2_grpc.PeersServicer):
 class RunsServicer(runs_pb2_grpc.RunsServicer):
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
+        self._exporting = asyncio.Lock()
+        """Each export holds a whole model in memory."""
 
     async def Start(  # noqa: N802
         self, request: runs_pb2.StartRunRequest, context: Context
@@ -128,6 +133,28 @@ class RunsServicer(runs_pb2_grpc.RunsServicer):
         self, request: runs_pb2.GetRunRequest, context: Context
     ) -> runs_pb2.RunStatus:
         return runs_pb2.RunStatus(**_fields(self._commands.run_status()))
+
+    async def Past(  # noqa: N802
+        self, request: runs_pb2.PastRunRequest, context: Context
+    ) -> runs_pb2.RunStatus:
+        return runs_pb2.RunStatus(**_fields(await self._commands.past_run(request.run_id)))
+
+    async def Checkpoints(  # noqa: N802
+        self, request: runs_pb2.ListCheckpointsRequest, context: Context
+    ) -> runs_pb2.ListCheckpointsResponse:
+        found = await self._commands.checkpoints(request.run_id)
+        checkpoints = [runs_pb2.Checkpoint(**_fields(one)) for one in found]
+        return runs_pb2.ListCheckpointsResponse(checkpoints=checkpoints)
+
+    async def Export(  # noqa: N802
+        self, request: runs_pb2.ExportRequest, context: Context
+    ) -> AsyncIterator[runs_pb2.ExportPart]:
+        async with self._exporting:
+            found, vector = await self._commands.model(request.run_id, request.round, best=request.best)
+            yield runs_pb2.ExportPart(checkpoint=runs_pb2.Checkpoint(**_fields(found)))
+            for start in range(0, len(vector), PART_FLOATS):
+                part = vector[start : start + PART_FLOATS].astype("<f4", copy=False)
+                yield runs_pb2.ExportPart(data=part.tobytes())
 
     async def Watch(  # noqa: N802
         self, request: runs_pb2.WatchRunRequest, context: Context

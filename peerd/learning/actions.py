@@ -27,7 +27,8 @@ class Stage(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Contribute:
     """Tell the others that this peer's fragments come from that round on, and are not waited for before.
-    0: none come any more."""
+    0: none come any more. -n: this peer ends with round n, before the run's last, and is waited for in
+    no other."""
 
     from_round: int
 
@@ -99,10 +100,11 @@ class RoundClosed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluate:
-    """Measure the aggregate on the test set, then call `evaluated`."""
+    """Measure the aggregate on the test set, then call `evaluated`. whole: on all of it, in any round."""
 
     round: int
     vector: Vector
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +160,5 @@ class RoundsStatus:
     """In this round, at most one from each other peer that contributes for each index."""
     fragments_expected: int
     results: tuple[RoundResult, ...]
+    ended_by: str = ""
+    """rounds, patience, target; empty before the end."""

@@ -26,7 +26,7 @@ every mean, too, that takes no new trust.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -48,11 +48,13 @@ def stale_rounds(spec: RunSpec) -> int:
 
 
 class Others:
-    """The other peers that take part: when they begin to contribute. One number each, 0: it listens."""
+    """The other peers that take part: when they begin to contribute. One number each, 0: it listens; -n: it
+    has finished with round n, before the run's last one, and that is the only round it still gives."""
 
     def __init__(self, contributes_from: Iterable[int]) -> None:
         numbers = list(contributes_from)
         self._firsts = sorted(number for number in numbers if number > 0)
+        self._lasts = sorted(-number for number in numbers if number < 0)
         self.total = len(numbers)
 
     @property
@@ -62,7 +64,15 @@ class Others:
 
     def contributing(self, round: int) -> int:
         """Those whose fragments of that round are expected."""
-        return bisect_right(self._firsts, round)
+        return bisect_right(self._firsts, round) + self._lasts.count(round)
+
+    def present(self, round: int) -> int:
+        """Those who have not finished before that round."""
+        return self.total - bisect_left(self._lasts, round)
+
+    def heard_from(self, round: int) -> bool:
+        """Whether anybody gives, or will give, fragments of that round or of a later one."""
+        return bool(self._firsts) or bisect_left(self._lasts, round) < len(self._lasts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +132,7 @@ class Collected:
 
     def expected(self, round: int) -> int:
         """Fragments of that round, from all others together; where not all come here, as many as are sure."""
-        fragments, others = self._layout.fragments, self.others.total
+        fragments, others = self._layout.fragments, self.others.present(round)
         copies = copies_of_each(self._spec, others)
         return expected_parts(fragments, others, copies, self.others.contributing(round))
 

@@ -38,13 +38,14 @@ class RunObserver(Protocol):
         """listening, training, exchanging, evaluating, paused, done"""
 
     def contributes(self, from_round: int) -> None:
-        """Tell all peers that this one's fragments come from that round on; 0: none come any more."""
+        """Tell all peers that this one's fragments come from that round on; 0: none come any more; -n: round
+        n was the last, and the run has more."""
 
     def trainer_spent(self, stage: str, cpu_seconds: float) -> None:
         """The trainer has done a job."""
 
-    def round_measured(self, result: RoundResult) -> None:
-        """A round is closed and its aggregate evaluated."""
+    def round_measured(self, result: RoundResult, vector: Vector) -> None:
+        """A round is closed and its aggregate, `vector`, evaluated."""
 
 
 class Ledger(Protocol):

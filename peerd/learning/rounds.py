@@ -14,6 +14,7 @@
     exchanging   left behind                          listening     Skipped, Contribute
     evaluating   evaluated, more rounds to come       training      StartTraining
     evaluating   evaluated, the others are ahead      listening     Skipped, Contribute
+    evaluating   evaluated, to be ended early         evaluating    Evaluate, on all test samples
     evaluating   evaluated, last round                done          Contribute, SendModel, Finished
     any          stop                                 done          nothing
 
@@ -24,6 +25,10 @@ until `resume`. How a round ends:
                many are there as are sure, and the rest has been waited for (`patience`)
     grace      the quorum was there, and then `grace_seconds` passed
     timeout    `round_timeout_seconds` passed since the own fragments were sent, or listening began
+
+Which round is the last, `stopping` says: that of the run, or an earlier one by this peer's own measurement.
+The model that the run ends with is measured on all test samples, so where an earlier decision rests on some
+of them there is a second evaluation. The others are told that nothing comes of later rounds.
 
 Who listens has no own update in the mean. That is how a newcomer, or a peer that was away, gets the model:
 it takes the mean of the others in the round that they are in, which is the very one that they compute, and
@@ -39,7 +44,8 @@ Where deltas are exchanged, who listens needs also the model that the round star
 send slices of it (SendModel), and a listener that still lacks some goes from evaluating to listening. In the
 last round those who have closed it send slices of the model that it led to, and a listener takes that, once
 it has what else is expected; it waits for one of the two, and if neither comes its run has failed. See
-`models`.
+`models`. Who lacks the model that the whole run starts from (`RunSpec.initial_run`) listens, too, and never
+goes on alone: what it would train from is another model.
 """
 
 from __future__ import annotations
@@ -72,6 +78,7 @@ from peerd.learning.models import Models
 from peerd.learning.patience import Patience
 from peerd.learning.pieces import Pieces
 from peerd.learning.results import Results
+from peerd.learning.stopping import Stopping
 from peerd.status import RoundResult
 from peerd.types import DropReason, RunSpec
 
@@ -93,6 +100,8 @@ class Rounds:
     `contributors`, `members`: as for `set_cohort`. `initial`: the model that `start_round` starts from.
     `listening`: take the others' model first. ValueError where `start_round` is none of the run's.
     `layout` is that of `encoding`, `slices` how whole models are cut; as float32 where nothing is said.
+    `earlier`: what became of rounds before a restart. `lacking`: `initial` is not the model that the run
+    starts from.
     """
 
     def __init__(
@@ -109,6 +118,8 @@ class Rounds:
         members: int = 0,
         encoding: Encoding | None = None,
         slices: Layout | None = None,
+        earlier: Iterable[RoundResult] = (),
+        lacking: bool = False,
     ) -> None:
         if not 1 <= start_round <= spec.rounds:
             raise ValueError(f"round {start_round} of {spec.rounds}")
@@ -146,6 +157,9 @@ class Rounds:
         self._gave_up = 0
         self._skipped = 0
         self._results = Results()
+        self._stopping = Stopping(spec, earlier)
+        self._ended_by = ""
+        self._lacking = lacking
 
     # -- state ----------------------------------------------------------------
 
@@ -164,12 +178,13 @@ class Rounds:
             round=self._round,
             stage=self._stage,
             cohort=contributing + (0 < self._contributes_from <= self._round),
-            listeners=others.total - contributing,
+            listeners=others.present(self._round) - contributing,
             contributes_from=self._contributes_from,
             rounds_skipped=self._skipped,
             fragments_received=self._results.last.fragments_received if self._closed else received,
             fragments_expected=self._collected.expected(self._round),
             results=self._results.all,
+            ended_by=self._ended_by if self._stage is Stage.DONE else "",
         )
 
     def _state(self) -> str:
@@ -181,7 +196,7 @@ class Rounds:
 
     def next_deadline(self) -> float | None:
         """When `tick` is due. None: only an event leads on."""
-        if not self._waiting():
+        if not self._waiting() or (self._lacking and not self._collected.others.heard_from(self._round)):
             return None
         return earliest(self._timeout_at(), self._grace_at, self._patient_until)
 
@@ -252,7 +267,11 @@ class Rounds:
         if self._stage is not Stage.EVALUATING:
             return []
         self._results.amend(self._round, accuracy=accuracy, test_samples=test_samples)
-        if self._round >= self._spec.rounds:
+        if not self._ended_by:
+            self._ended_by = self._stopping.measured(self._round, accuracy)
+            if self._ended_by and self._spec.test_samples and self._round < self._spec.rounds:
+                return [Evaluate(self._round, self.model, whole=True)]
+        if self._ended_by:
             return self._enter(Stage.DONE, now)
         self._go_to(self._round + 1)
         return self._enter(Stage.TRAINING if self._models.based else Stage.LISTENING, now)
@@ -291,7 +310,9 @@ class Rounds:
             return []
         self._patient_until = None
         listening = self._stage is Stage.LISTENING
-        if listening and not self._collected.others.contributors:
+        if listening and not self._collected.others.heard_from(self._round):
+            if self._lacking:
+                return []
             self._models.be_base()
             return self._enter(Stage.TRAINING, now)
         received, expected = self._collected.received(self._round), self._collected.expected(self._round)
@@ -310,6 +331,8 @@ class Rounds:
         if self._grace_at is not None and now >= self._grace_at:
             return self._close("grace", now)
         if now >= self._timeout_at():
+            if self._lacking and not quorum:
+                return self._wait(now)
             return self._fail(now) if lost else self._close("timeout", now)
         return []
 
@@ -344,7 +367,7 @@ class Rounds:
                 return [Evaluate(self._round, self.model)]
             case _:
                 self._begin_round(now)
-                return [*(self._contribute(self._round) if self._own else []), *self._give_last(), Finished()]
+                return [*self._contribute_last(), *self._give_last(), Finished()]
 
     def _train(self, now: float) -> list[Action]:
         """An update that would be thrown away is not worth training for."""
@@ -358,18 +381,19 @@ class Rounds:
 
     def _share_base(self) -> list[Action]:
         """What others may lack of the model that this round starts from, if fragments do not carry models."""
-        if self._round == 1:
+        if self._round == 1 and not self._spec.initial_run:
             return []  # all have the initial one
         others = self._collected.others
         contributing = others.contributing(self._round)
-        listeners = others.total > contributing
+        listeners = others.present(self._round) > contributing
         shared = self._models.share(self._round, contributing + 1, newcomers=listeners, everyone=True)
         return [shared] if shared and (shared.newcomers or shared.everyone) else []
 
     def _give_last(self) -> list[Action]:
         """Who listens in the last round may not have the model that it starts from, nor get it any more."""
         others = self._collected.others
-        shared = self._last_model() if others.total > others.contributing(self._round) else None
+        listens = self._round == self._spec.rounds and others.total > others.contributing(self._round)
+        shared = self._last_model() if listens else None
         return [shared] if shared else []
 
     def _last_model(self) -> SendModel | None:
@@ -428,6 +452,7 @@ class Rounds:
         else:
             self._models.close(updates, received, self._pieces if own else None)
         self._closed = self._lasting = True
+        self._lacking = False
         result = RoundResult(
             round=self._round,
             train_seconds=own.seconds if own else 0.0,
@@ -480,6 +505,15 @@ class Rounds:
         """From the next round on, if there is one, and its model is known by then."""
         sure = self._models.based and self._round < self._spec.rounds
         return self._contribute(self._round + 1 if sure else 0)
+
+    def _contribute_last(self) -> list[Action]:
+        """Who is behind waits for this peer in its last round alone, and who goes on not at all."""
+        if self._round == self._spec.rounds:
+            return self._contribute(self._round) if self._own else []
+        if self._own is None:
+            return self._contribute(0)
+        self._contributes_from = self._round
+        return [Contribute(-self._round)]
 
     def _contribute(self, from_round: int) -> list[Action]:
         if from_round == self._contributes_from:

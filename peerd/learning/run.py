@@ -31,6 +31,7 @@ from peerd.learning.actions import (
     SendFragments,
     SendModel,
     Skipped,
+    Stage,
     StartTraining,
 )
 from peerd.learning.collect import Others, stale_rounds
@@ -42,7 +43,7 @@ from peerd.learning.rounds import Rounds
 from peerd.learning.spent import Spent
 from peerd.learning.trainer import Trainer
 from peerd.learning.trainer_client import TaskError, TrainerDied
-from peerd.status import RunStatus, TrainerStatus
+from peerd.status import RoundResult, RunStatus, TrainerStatus
 from peerd.types import DropReason, PeerId, RunSpec
 
 EARLY_LIMIT = 4096
@@ -54,7 +55,7 @@ class Run:
 
     `shard` of `shards`: this peer's part of shared data, for as long as the run lasts. `others`, `members`:
     see `set_cohort`. `initial`: the model that `start_round` starts from; None: the trainer's. `announced`:
-    by an operator to all peers; only kept and shown.
+    by an operator to all peers; only kept and shown. `earlier`, `lacking`: see `Rounds`.
     """
 
     def __init__(
@@ -78,21 +79,27 @@ class Run:
         listening: bool = False,
         announced: bool = False,
         members: int = 0,
+        earlier: Sequence[RoundResult] = (),
+        lacking: bool = False,
     ) -> None:
         self.spec = spec
         self.shard = shard
         self.shards = shards
         self.announced = announced
         self.contributes_from = 0
-        """The first round with fragments of this peer, as told to the observer; 0: it only listens yet."""
+        """As told to the observer: the first round with fragments of this peer, 0 while it listens, -n once
+        it has ended with round n, before the last."""
         self._others = tuple(others)
         self._members = members
         self._start_round = start_round
         self._initial = initial
         self._listening = listening
+        self._earlier = tuple(earlier)
+        self._lacking = lacking
         self._kept = (start_round - 1, np.zeros(0, np.float32) if initial is None else initial)
         """The last closed round and its model."""
         self._encoding = make_encoding(spec, payload_bytes)
+        self._payload_bytes = payload_bytes
         self._slice_values = fragment_values(payload_bytes)
         self._sink = sink
         self._save = save
@@ -148,7 +155,8 @@ class Run:
 
     async def _begin(self) -> None:
         self._notify()
-        self._keep(finished=False)
+        if not self.spec.initial_run:
+            self._keep(finished=False)
         if not self._listening:  # the others may be faster: they are to wait for it
             self._contribute(self._start_round)
         ready = await self._trainer.start(await self._spent.load())
@@ -157,6 +165,8 @@ class Run:
         initial = ready.initial if self._initial is None else self._initial
         if initial.shape != ready.initial.shape:
             raise TaskError(f"the checkpoint has {len(initial)} values, the model {ready.parameters}")
+        if self.spec.initial_run:  # not before: the earlier model is not given up for one that does not fit
+            self._keep(finished=False)
         self._layout = self._encoding.layout(ready.parameters, ready.exact)
         self._rounds = Rounds(
             self.spec,
@@ -170,6 +180,8 @@ class Run:
             members=self._members,
             encoding=self._encoding,
             slices=Layout(ready.parameters, self._slice_values),
+            earlier=self._earlier,
+            lacking=self._lacking,
         )
         self._step(Rounds.start)
         early, self._early = self._early, []
@@ -205,10 +217,14 @@ class Run:
                 )
             )
         else:
-            samples = 0 if job.round == self.spec.rounds else self.spec.test_samples
+            everything = job.whole or job.round == self.spec.rounds
+            samples = 0 if everything else self.spec.test_samples
             result = await self._trainer.evaluate(job.vector, samples)
             self._step(lambda rounds, now: rounds.evaluated(result.accuracy, result.samples, now))
-            self._observer.round_measured(rounds.status.results[-1])
+            now = rounds.status
+            if (now.round, now.stage) != (job.round, Stage.EVALUATING):  # else it is measured once more
+                measured = next(result for result in now.results if result.round == job.round)
+                self._observer.round_measured(measured, job.vector)
         stage = "training" if isinstance(job, StartTraining) else "evaluating"
         self._observer.trainer_spent(stage, self._trainer.cpu_seconds - spent)
 
@@ -244,7 +260,8 @@ class Run:
         try:
             run = self.spec.wire_id
             if (own := self._rounds.own_fragments()) is not None:
-                self._sink.send_to(peer, own.round, part_of(own.parcels(run), self.spec, len(self._others)))
+                others = Others(self._others).present(own.round)
+                self._sink.send_to(peer, own.round, part_of(own.parcels(run), self.spec, others))
             if (base := self._rounds.base_for_newcomer()) is not None:
                 self._sink.send_to(peer, base.round, base.parcels(run, base.newcomers))
         except Exception as error:
@@ -286,8 +303,9 @@ class Run:
             error=self._error,
             stage="done" if self.ended else "starting",
             announced=self.announced,
-            contributes_from=self.contributes_from,
             epsilon=self._spent.epsilon,
+            contributes_from=abs(self.contributes_from),
+            payload_bytes=self._payload_bytes,
             model_digest=self._digest,
         )
         if self._rounds is None or self._layout is None:
@@ -308,6 +326,7 @@ class Run:
             fragments_received=status.fragments_received,
             fragments_expected=status.fragments_expected,
             results=status.results,
+            ended_by=status.ended_by if self._ended == "finished" else "",
         )
 
     def trainer_status(self) -> TrainerStatus:
@@ -367,6 +386,8 @@ class Run:
                     )
                 case Finished():
                     self._end("finished")
+                    if self._kept[0] < self.spec.rounds:
+                        self._keep(finished=True)
                 case Failed(error=error):
                     self._end("failed", error)
                     self._log.error("run failed on this peer", error=error)

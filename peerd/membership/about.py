@@ -14,6 +14,7 @@ class About:
     leaving: bool = False
     run: bytes = b""
     contributes_from: int = 0
+    finished: bool = False
     instance: int = 0
     started_at: float = 0.0
     software: str = ""

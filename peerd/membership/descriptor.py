@@ -45,6 +45,8 @@ class Descriptor:
     """16 bytes of the run that it takes part in; empty: none."""
     contributes_from: int
     """The first round that has its fragments; 0: it only listens yet."""
+    finished: bool
+    """It ended before the run's last round: that one was its last, too."""
     instance: int
     """Drawn at each start of its daemon; 0 before the first."""
     started_at: float
@@ -102,6 +104,7 @@ def sign_descriptor(
     leaving: bool = False,
     run: bytes = b"",
     contributes_from: int = 0,
+    finished: bool = False,
     instance: int = 0,
     started_at: float = 0.0,
     software: str = "",
@@ -116,6 +119,7 @@ def sign_descriptor(
         leaving=leaving,
         run=run,
         contributes_from=contributes_from,
+        finished=finished,
         instance=instance,
         started_at_ms=round(started_at * 1000),
         software=software,
@@ -157,6 +161,7 @@ def decode_descriptor(data: bytes) -> Descriptor | None:
         leaving=body.leaving,
         run=body.run,
         contributes_from=body.contributes_from,
+        finished=body.finished,
         instance=body.instance,
         started_at=body.started_at_ms / 1000,
         software=body.software,

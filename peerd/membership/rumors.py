@@ -49,6 +49,7 @@ def _says(descriptor: Descriptor) -> tuple[object, ...]:
         descriptor.leaving,
         descriptor.run,
         descriptor.contributes_from,
+        descriptor.finished,
         descriptor.instance,
         descriptor.software,
     )

@@ -187,10 +187,15 @@ class View:
         return tuple(entry.peer for entry in self._living())
 
     def taking_part(self, run: bytes) -> list[tuple[PeerId, int]]:
-        """Of `living`, those who say that they take part in this run, with the first round that has their
-        fragments (0: they only listen yet)."""
+        """Of `living`, those who say that they take part in this run, each with a number: the first round
+        that has its fragments, 0 while it only listens, -n if it has finished with round n."""
         return [
-            (entry.peer, entry.descriptor.contributes_from)
+            (
+                entry.peer,
+                -entry.descriptor.contributes_from
+                if entry.descriptor.finished
+                else entry.descriptor.contributes_from,
+            )
             for entry in self._living()
             if entry.descriptor is not None and run and entry.descriptor.run == run
         ]

@@ -341,7 +341,7 @@ class SimDaemon:
         if self.drain is None:
             self.drain = SimDrain(self, timeout)
             self.participation.leave()
-            self._say(replace(self._about, leaving=True, run=b"", contributes_from=0))
+            self._say(replace(self._about, leaving=True, run=b"", contributes_from=0, finished=False))
             self.drain.look()
 
     # -- runs -----------------------------------------------------------------------
@@ -380,7 +380,8 @@ class SimDaemon:
         )
 
     def say_what_run(self, run: bytes, contributes_from: int) -> None:
-        self._say(replace(self._about, run=run, contributes_from=contributes_from))
+        number, finished = abs(contributes_from), contributes_from < 0  # as in `Presence.takes_part`
+        self._say(replace(self._about, run=run, contributes_from=number, finished=finished))
 
     def save_checkpoint(self, saved: Saved) -> None:
         """Beside the event loop: a crash may come first."""

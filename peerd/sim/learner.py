@@ -27,7 +27,7 @@ from peerd.learning.actions import (
     Skipped,
     StartTraining,
 )
-from peerd.learning.collect import stale_rounds
+from peerd.learning.collect import Others, stale_rounds
 from peerd.learning.dealing import part_of
 from peerd.learning.fragment import Vector
 from peerd.learning.pieces import Pieces
@@ -210,7 +210,8 @@ class SimRun:
             return
         run = self.spec.wire_id
         if (own := self.rounds.own_fragments()) is not None:
-            self._owner.send_to(peer, own.round, part_of(own.parcels(run), self.spec, len(self.others)))
+            others = Others(self.others).present(own.round)
+            self._owner.send_to(peer, own.round, part_of(own.parcels(run), self.spec, others))
         if (base := self.rounds.base_for_newcomer()) is not None:
             self._owner.send_to(peer, base.round, base.parcels(run, base.newcomers))
 
@@ -258,6 +259,8 @@ class SimRun:
                     self._owner.forget_before(result.round - stale_rounds(self.spec))
                 case Finished():
                     self._end("finished")
+                    if self._kept[0] < self.spec.rounds:
+                        self._keep(finished=True)
                 case Failed():
                     self._end("failed")
                 case Dropped(reason=reason, count=count):

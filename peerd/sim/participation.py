@@ -178,7 +178,9 @@ class SimParticipation:
     def broadcast(self, round_number: int, parcels: Sequence[Parcel], of: int) -> None:
         if self.run is None:
             return
-        peers = sorted(self._together)
+        others = self._view.taking_part(_run_bytes(self.run.spec))
+        gone = {peer for peer, first in others if 0 < -first < round_number}
+        peers = sorted(peer for peer in self._together if peer not in gone)
         copies = copies_of_each(self.run.spec, len(peers))
         self._post(self._dealer.deal(round_number, peers, parcels, of, copies), round_number)
 
@@ -189,7 +191,9 @@ class SimParticipation:
         if self.run is None:
             return
         others = self._view.taking_part(_run_bytes(self.run.spec))
-        peers = [peer for peer, first in others if peer in self._together and not 0 < first <= round_number]
+        peers = [
+            peer for peer, first in others if peer in self._together and (not first or first > round_number)
+        ]
         self._post([(peer, parcels) for peer in peers], round_number)
 
     def forget_before(self, round_number: int) -> None:

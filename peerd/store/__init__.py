@@ -1,20 +1,25 @@
 """What survives on disk: secret files, mix keys, replay logs, checkpoints, releases. Atomic and checked."""
 
+from peerd.store.archive import Archive, digest_of
 from peerd.store.checkpoint import Checkpoint, Saved
 from peerd.store.files import read_bounded, write_atomic, write_secret
+from peerd.store.history import History
 from peerd.store.lock import StateLock
 from peerd.store.mixkeys import MixKeyFile, boot_id
 from peerd.store.releases import Releases
 from peerd.store.replay_log import ReplayLog
 
 __all__ = [
+    "Archive",
     "Checkpoint",
+    "History",
     "MixKeyFile",
     "Releases",
     "ReplayLog",
     "Saved",
     "StateLock",
     "boot_id",
+    "digest_of",
     "read_bounded",
     "write_atomic",
     "write_secret",

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerd.errors import InvalidInputError, NotFoundError
+from peerd.status import CheckpointStatus
 from peerd.store.files import read_bounded, write_atomic
 from peerd.types import RunSpec
 
@@ -104,6 +105,19 @@ class Checkpoint:
             record.shards,
             record.announced,
             record.finished,
+        )
+
+    def describe(self) -> CheckpointStatus | None:
+        """Of which model it is, without reading that; None where there is none yet. As `load`."""
+        record = self._record()
+        if record is None or not record.round or not record.parameters:
+            return None
+        return CheckpointStatus(
+            spec=record.spec,
+            round=record.round,
+            parameters=record.parameters,
+            sha256=record.sha256,
+            bytes=4 * record.parameters,
         )
 
     def _record(self) -> _Record | None:

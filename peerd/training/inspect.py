@@ -1,4 +1,4 @@
-"""Tasks looked at without a run: `python -m peerd.training.inspect`, a child process of `peerctl task`.
+"""Tasks looked at without a run: `python -m peerd.training.inspect`, a child process of `peerctl`.
 
 One JSON request on standard input, one JSON answer on standard output: {"answer": ...}, or {"error",
 "kind"} with the class of the error. `peerctl` may not import torch, nor anybody's task.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from peerd.training import accountant
 from peerd.training.partition import divide
 from peerd.training.registry import GROUP, SHIPPED, find, load_factory, make_task, options_of, summary
 from peerd.training.session import load_data, open_learner
+from peerd.training.tensors import Format, write_model
 from peerd.types import RunSpec
 
 
@@ -54,7 +56,17 @@ class Privacy(_Request, tag=True):
     """Not with the spec's noise, but with the least that this asks for."""
 
 
-Request = List | Show | Partition | Privacy
+class Write(_Request, tag=True):
+    """A model of one, as a file of named tensors."""
+
+    spec: RunSpec
+    source: str
+    target: str
+    form: Format
+    said: dict[str, str]
+
+
+Request = List | Show | Partition | Privacy | Write
 
 
 def answer(request: Request) -> Any:
@@ -68,6 +80,8 @@ def answer(request: Request) -> Any:
             return divided(spec, shards)
         case Privacy(spec=spec, epsilon=epsilon):
             return cost(spec, epsilon)
+        case Write(spec=spec, source=source, target=target, form=form, said=said):
+            return write_model(spec, Path(source), Path(target), form, said)
 
 
 def listed() -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import structlog
 from peerd import participation
 from peerd.clock import wall
 from peerd.config import TrainingConfig
-from peerd.errors import ConflictError
+from peerd.errors import ConflictError, InvalidInputError
 from peerd.membership import RunNotice
 from peerd.observe import EventLog, Tally
 from peerd.participation import Participation
@@ -30,6 +30,9 @@ class FakeRun:
     def __init__(self, **arguments: Any) -> None:
         self.spec = arguments["spec"]
         self.listening = arguments["listening"]
+        self.lacking = arguments["lacking"]
+        self.initial = arguments["initial"]
+        self.earlier = arguments["earlier"]
         self.announced = arguments["announced"]
         self.cohorts: list[list[int]] = []
         self.appeared_to: list[PeerId] = []
@@ -54,7 +57,7 @@ class FakeRun:
         return self.state != "running"
 
     def status(self) -> Any:
-        return SimpleNamespace(state=self.state, error="")
+        return SimpleNamespace(state=self.state, error="", ended_by="", results=())
 
 
 class FakeView:
@@ -73,6 +76,22 @@ class FakeView:
         return SimpleNamespace(run=self.said[peer][0])
 
 
+class FakeRounds:
+    """The disk: the model that a run begins with, and what was measured before a restart."""
+
+    def __init__(self) -> None:
+        self.model: Any = None
+        self.results: tuple[Any, ...] = ()
+
+    async def initial(self, spec: RunSpec) -> Any:
+        if isinstance(self.model, Exception):
+            raise self.model
+        return self.model
+
+    def earlier(self, run_id: str) -> tuple[Any, ...]:
+        return self.results
+
+
 class Peer:
     def __init__(self, config: TrainingConfig) -> None:
         self.view = FakeView()
@@ -80,6 +99,8 @@ class Peer:
         self.notices: list[RunNotice] = []
         self.posted: list[Any] = []
         self.events = EventLog()
+        self.saved: Any = None
+        self.rounds = FakeRounds()
         log = structlog.get_logger()
         self.part = Participation(
             ME,
@@ -87,7 +108,8 @@ class Peer:
             view=self.view,  # type: ignore[arg-type]
             members=lambda: [ME, ALICE, BOB, CAROL],
             notices=lambda: self.notices,
-            keeper=SimpleNamespace(load=lambda: None, save=None),  # type: ignore[arg-type]
+            keeper=SimpleNamespace(load=lambda: self.saved, save=None),  # type: ignore[arg-type]
+            rounds=self.rounds,  # type: ignore[arg-type]
             post=SimpleNamespace(  # type: ignore[arg-type]
                 cancel=self.posted.append, payload_bytes=1000,
                 send=lambda dealt, number: self.posted.append({peer for peer, _ in dealt}),
@@ -244,3 +266,90 @@ async def test_a_peer_that_joins_by_hand_alone_stays_out(make):
     assert peer.run is None
     await peer.part.begin(SPEC, announced=True)
     assert peer.run.announced
+
+
+# -- runs that end early, and runs that begin with the model of another -----------------------------------
+
+
+async def test_nothing_is_sent_to_those_that_have_finished_before_that_round(make):
+    peer = make()
+    peer.view.said = {ALICE: (RUN, 1), BOB: (RUN, -2), CAROL: (RUN, 0)}
+    peer.announce()
+    run = await begun(peer)
+    assert run.cohorts[-1] == [-2, 0, 1]
+    for number, recipients in ((1, {ALICE, BOB, CAROL}), (2, {ALICE, BOB, CAROL}), (3, {ALICE, CAROL})):
+        peer.part.broadcast(number, [b"fragment"], 1)
+        assert peer.posted[-1] == recipients
+    peer.part.send_to_listeners(3, [b"slice"])
+    assert peer.posted[-1] == {CAROL}
+
+
+async def test_that_it_has_finished_is_said_of_it_with_its_last_round(make):
+    peer = make()
+    peer.announce()
+    await begun(peer)
+    peer.part.contributes(-4)
+    assert peer.told[-1] == (RUN, -4)
+
+
+async def test_nobody_joins_a_run_that_all_have_finished(make):
+    peer = make()
+    peer.view.said = {ALICE: (RUN, -4), BOB: (RUN, -4)}
+    peer.announce(age=60.0)
+    await asyncio.sleep(0)
+    assert peer.run is None
+
+
+INITIAL = RunSpec(
+    run_id="ab" * 16, task="digits-cnn", initial_run="cd" * 16, initial_round=3, initial_sha256="00" * 32
+)
+
+
+def happened(peer: Peer) -> list[tuple[str, str]]:
+    return [(event.what, event.detail) for event in peer.events.latest()]
+
+
+async def test_a_run_begins_with_this_peers_own_checkpoint(make):
+    peer = make()
+    peer.rounds.model = [1.0, 2.0]
+    await peer.part.begin(INITIAL, announced=False)
+    run = peer.run
+    assert (run.initial, run.listening, run.lacking) == ([1.0, 2.0], False, False)
+    assert peer.told == [(RUN, 1)]
+
+
+async def test_a_peer_without_it_listens_and_says_so(make):
+    peer = make()
+    await peer.part.begin(INITIAL, announced=True)
+    run = peer.run
+    assert (run.initial, run.listening, run.lacking) == (None, True, True)
+    assert peer.told == [(RUN, 0)]
+    (detail,) = [detail for what, detail in happened(peer) if what == "model missing"]
+    assert detail.startswith("abababab begins with round 3 of cdcdcdcd, of which this peer has no checkpoint")
+
+
+async def test_a_model_of_another_task_is_one_line_and_no_run(make):
+    peer = make()
+    peer.rounds.model = InvalidInputError("the checkpoint is of task synthetic")
+    with pytest.raises(InvalidInputError, match="is of task synthetic"):
+        await peer.part.begin(INITIAL, announced=False)
+    peer.notices = [RunNotice(INITIAL, False, wall(), 30.0, "operator")]
+    peer.part.announced(peer.notices[0])
+    await asyncio.gather(*peer.tasks)
+    assert ("not joined", "abababab: the checkpoint is of task synthetic") in happened(peer)
+    assert peer.run is None
+
+
+async def test_a_crash_loses_neither_what_was_measured_nor_that_the_model_is_missing(make):
+    def saved(vector: list[float], spec: RunSpec) -> Any:
+        return SimpleNamespace(
+            spec=spec, round=0, vector=vector, shard=0, shards=2, announced=True, finished=False
+        )
+
+    for spec, vector, lacking in ((INITIAL, [], True), (INITIAL, [1.0], False), (SPEC, [], False)):
+        peer = make(up=False)
+        peer.rounds.results = ("measured",)
+        peer.saved = saved(vector, spec)
+        peer.part.start(peer.spawn)
+        assert (peer.run.earlier, peer.run.lacking, peer.run.listening) == (("measured",), lacking, True)
+        assert (peer.run.initial or []) == vector

@@ -95,3 +95,17 @@ def test_a_life_before_a_clock_was_set_back_is_no_later_instance(start):
     assert again.said[-1].started_at > before.started_at
     again.presence.heard(before)
     assert again.stopped == []
+
+
+def test_what_it_takes_part_in_and_that_it_has_finished_with_a_round(start):
+    daemon = start("a", NOW, 9)
+    run, other = b"r" * 16, b"o" * 16
+    said = []
+    for name, number in ((run, 0), (run, 4), (run, -6), (other, 1)):
+        daemon.presence.takes_part(name, number)
+        last = daemon.said[-1]
+        said.append((last.run, last.contributes_from, last.finished))
+    assert said == [(run, 0, False), (run, 4, False), (run, 6, True), (other, 1, False)]
+    assert [d.version for d in daemon.said] == sorted({d.version for d in daemon.said})
+    daemon.presence.leaves()
+    assert (daemon.said[-1].contributes_from, daemon.said[-1].finished) == (0, False)

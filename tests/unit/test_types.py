@@ -79,6 +79,14 @@ def test_the_wire_id_is_the_first_eight_bytes() -> None:
         ("noise_multiplier", float("inf")),
         ("privacy_delta", 0.0),
         ("privacy_delta", 1.0),
+        ("patience", -1),
+        ("patience", 1001),
+        ("min_improvement", -0.1),
+        ("target_accuracy", 1.1),
+        ("target_accuracy", float("nan")),
+        ("initial_run", "../x"),
+        ("initial_round", -1),
+        ("initial_sha256", "00" * 31),
     ],
 )
 def test_what_a_run_may_not_ask_for_is_one_line_that_names_it(field: str, value: object) -> None:
@@ -111,6 +119,25 @@ def test_privacy_that_makes_no_sense_is_one_line(fields: dict[str, Any], says: s
     assert "\n" not in str(raised.value)
     assert not spec(privacy_clip=1.0).noised
     assert spec(privacy_clip=1.0, noise_multiplier=1e-3, privacy_delta=1e-6).noised
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"initial_run": "ab" * 16},
+        {"initial_round": 3},
+        {"initial_run": "ab" * 16, "initial_sha256": "cd" * 32},
+    ],
+)
+def test_an_initial_model_is_named_whole(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidInputError, match="belong together: all or none"):
+        spec(**changes)
+
+
+def test_an_improvement_is_for_those_who_have_patience() -> None:
+    assert spec(patience=2, min_improvement=0.1).patience == 2
+    with pytest.raises(InvalidInputError, match="give patience, too"):
+        spec(min_improvement=0.1)
 
 
 def test_a_spec_does_not_change() -> None:

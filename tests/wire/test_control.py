@@ -292,6 +292,9 @@ async def test_over_tcp_only_with_an_operators_certificate(enrol, tmp_path):
             await node_pb2_grpc.NodeStub(channel).GetStatus(node_pb.GetStatusRequest())
             await mixing_pb2_grpc.MixingStub(channel).Get(mixing.GetMixingRequest())
             await mixing_pb2_grpc.MixingStub(channel).Measure(mixing.MeasureMixingRequest())
+            await runs_pb2_grpc.RunsStub(channel).Checkpoints(runs.ListCheckpointsRequest())
+            exported = runs_pb2_grpc.RunsStub(channel).Export(runs.ExportRequest())
+            assert (await refused(exported.read()))[0] is grpc.StatusCode.PERMISSION_DENIED
             code, details = await refused(mixing_pb2_grpc.MixingStub(channel).Update(change))
             assert code is grpc.StatusCode.PERMISSION_DENIED
             assert "viewer" in details

@@ -34,6 +34,7 @@ class Around:
         self.saved: list[tuple[int, np.ndarray, dict]] = []
         self.counted = 0
         self.disk_full = False
+        self.measured: list[tuple[int, float]] = []
 
     def broadcast(self, round_number, parcels, of):
         if not (self.sent and self.sent[-1][:2] == ("all", round_number)):  # it streams, bit by bit
@@ -61,7 +62,9 @@ class Around:
         self.contributed.append(from_round)
 
     def trainer_spent(self, stage, cpu_seconds): ...
-    def round_measured(self, result): ...
+
+    def round_measured(self, result, vector):
+        self.measured.append((result.round, result.accuracy))
 
     def save(self, spec, round_number, vector, **rest):
         self.saved.append((round_number, vector.copy(), rest))
@@ -316,3 +319,31 @@ async def test_without_noise_nothing_is_counted(make_run, around):
     run = make_run(rounds=1, settings={"privacy_clip": 0.5})
     await run.main()
     assert (run.status().state, run.status().epsilon, around.counted) == ("finished", None, 0)
+
+
+async def test_an_initial_model_of_another_size_is_one_line_and_the_earlier_checkpoint_stays(
+    make_run, around
+):
+    run = make_run(
+        initial=np.zeros(7, np.float32),
+        settings={"initial_run": "cd" * 16, "initial_round": 3, "initial_sha256": "00" * 32},
+    )
+    await run.main()
+    assert run.status().state == "failed"
+    assert run.status().error == "the checkpoint has 7 values, the model 10074"
+    assert around.saved == [], "nothing is written over the checkpoint of the earlier run"
+
+
+async def test_a_run_that_ends_early_says_so_and_is_not_gone_on_with(make_run, around):
+    run = make_run(rounds=9, settings={"target_accuracy": 0.01})
+    await run.main()
+    status = run.status()
+    assert (status.state, status.ended_by, status.round, status.contributes_from) == (
+        "finished", "target", 1, 1,
+    )  # fmt: skip
+    assert status.results[0].test_samples == 360, "fifty of them decided, all of them measure"
+    assert around.contributed == [1, -1]
+    assert [(number, rest["finished"]) for number, _, rest in around.saved] == [
+        (0, False), (1, False), (1, True),
+    ]  # fmt: skip
+    assert around.measured == [(1, status.results[0].accuracy)], "once"

@@ -109,6 +109,10 @@ class FakePeer:
         self.over: threading.Event | None = None
         self.called: list[str] = []
         self.watch: list[runs_pb2.RunStatus] = []
+        self.checkpoints: list[runs_pb2.Checkpoint] = []
+        self.past: dict[str, runs_pb2.RunStatus] = {}
+        self.parts: list[runs_pb2.ExportPart] = []
+        self.exported: list[runs_pb2.ExportRequest] = []
 
 
 class _Servicer(
@@ -179,6 +183,24 @@ class _Servicer(
     def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[runs_pb2.RunStatus]:
         self._check("Watch", context)
         yield from self._peer.watch
+
+    def Past(self, request: Any, context: grpc.ServicerContext) -> runs_pb2.RunStatus:
+        self._check("Past", context)
+        for run_id, status in self._peer.past.items():
+            if run_id.startswith(request.run_id):
+                return status
+        context.abort(grpc.StatusCode.NOT_FOUND, f"run {request.run_id}: this peer took part in no such run")
+        raise AssertionError
+
+    def Checkpoints(self, request: Any, context: grpc.ServicerContext) -> runs_pb2.ListCheckpointsResponse:
+        self._check("Checkpoints", context)
+        found = [one for one in self._peer.checkpoints if one.spec.run_id.startswith(request.run_id)]
+        return runs_pb2.ListCheckpointsResponse(checkpoints=found)
+
+    def Export(self, request: Any, context: grpc.ServicerContext) -> Iterator[runs_pb2.ExportPart]:
+        self._check("Export", context)
+        self._peer.exported.append(request)
+        yield from self._peer.parts
 
     def Publish(self, request: Any, context: grpc.ServicerContext) -> peers_pb2.PublishResponse:
         self._check("Publish", context)

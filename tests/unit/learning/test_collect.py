@@ -44,9 +44,19 @@ def test_who_contributes_when() -> None:
     assert (others.total, others.contributors) == (6, 4)
 
 
-@given(st.lists(st.integers(-2, 20)), st.integers(1, 20))
-def test_contributing_is_a_count(numbers: list[int], round: int) -> None:
-    assert Others(numbers).contributing(round) == sum(0 < number <= round for number in numbers)
+@given(st.lists(st.integers(-20, 20)), st.integers(1, 20))
+def test_who_is_waited_for_and_who_is_there_are_counts(numbers: list[int], round: int) -> None:
+    others = Others(numbers)
+    expected = sum(0 < number <= round or number == -round for number in numbers)
+    assert others.contributing(round) == expected
+    assert others.present(round) == sum(not 0 < -number < round for number in numbers)
+    assert others.heard_from(round) == any(number > 0 or -number >= round for number in numbers if number)
+
+
+def test_who_has_finished_is_waited_for_in_its_last_round_alone(collect: MakeCollected) -> None:
+    collected = collect([1, -5, 0], round=5)
+    assert [collected.expected(round) for round in (4, 5, 6)] == [3, 6, 3]
+    assert [collected.others.present(round) for round in (5, 6)] == [3, 2]
 
 
 # -- what is kept -----------------------------------------------------------------

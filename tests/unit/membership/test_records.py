@@ -200,6 +200,16 @@ def test_a_spec_with_options_comes_back_and_is_always_written_alike():
     assert one == other
 
 
+def test_how_a_run_ends_and_begins_comes_back():
+    spec = RunSpec(
+        run_id=SPEC.run_id, task="x", patience=5, min_improvement=0.001, target_accuracy=0.9,
+        initial_run="ab" * 16, initial_round=7, initial_sha256="cd" * 32,
+    )  # fmt: skip
+    assert run_spec_of(run_spec_message(spec)) == spec
+    plain = run_spec_message(RunSpec(run_id=SPEC.run_id, task="x"))
+    assert not any(50 <= field.number < 60 for field, _ in plain.ListFields())
+
+
 def test_who_does_not_know_of_later_fields_means_their_defaults():
     message = run_spec_message(SPEC)
     for field in message.DESCRIPTOR.fields:

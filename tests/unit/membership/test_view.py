@@ -35,6 +35,7 @@ def make(peer: PeerId, *epochs: int, version: int = 1, **changes: Any) -> Descri
         "leaving": False,
         "run": b"",
         "contributes_from": 0,
+        "finished": False,
         "instance": 0,
         "started_at": 0.0,
         "software": "",
@@ -496,7 +497,9 @@ def test_who_takes_part_in_a_run_says_so_in_its_descriptor(view):
     view.tick(109.0)
     assert view.taking_part(RUN) == [(C, 0)]
     assert view.taking_part(OTHER_RUN) == [(B, 1)]
-    view.learn(make(B, EPOCH, version=3), 110.0)
+    view.learn(make(B, EPOCH, version=3, run=OTHER_RUN, contributes_from=7, finished=True), 109.5)
+    assert view.taking_part(OTHER_RUN) == [(B, -7)]
+    view.learn(make(B, EPOCH, version=4), 110.0)
     assert view.taking_part(OTHER_RUN) == view.taking_part(b"") == []
 
 
