@@ -11,7 +11,7 @@ from peerd.errors import InvalidInputError, NotFoundError
 from peerd.keeping import RoundKeeper, RunKeeper
 from peerd.observe import Alarms, EventLog
 from peerd.status import RoundResult, RunStatus
-from peerd.store import Checkpoint, digest_of
+from peerd.store import Checkpoint, Releases, digest_of
 from peerd.types import RunSpec
 
 SPEC = RunSpec(run_id="ab" * 16, task="digits-cnn", rounds=9)
@@ -43,7 +43,7 @@ def checkpoint(tmp_path):
 @pytest.fixture
 def make(tmp_path, checkpoint, events, alarms):
     log = structlog.get_logger()
-    run = RunKeeper(checkpoint, events, alarms, log)
+    run = RunKeeper(checkpoint, Releases(state / "releases.json"), events, alarms, log)
     return lambda keep=3: RoundKeeper(tmp_path, keep, run, events, alarms, log)
 
 
@@ -117,7 +117,7 @@ async def test_the_one_against_crashes_stands_among_those_of_its_run(make, check
 
 
 async def test_what_is_being_written_is_waited_for(make, tmp_path, checkpoint, events, alarms):
-    run = RunKeeper(checkpoint, events, alarms, structlog.get_logger())
+    run = RunKeeper(checkpoint, Releases(tmp_path / "releases.json"), events, alarms, structlog.get_logger())
     keeper = RoundKeeper(tmp_path, 1, run, events, alarms, structlog.get_logger())
     for number in (1, 2, 3):
         run.save(SPEC, number, model(number), shard=0, shards=2, announced=True, finished=False)
