@@ -43,7 +43,7 @@ def checkpoint(tmp_path):
 @pytest.fixture
 def make(tmp_path, checkpoint, events, alarms):
     log = structlog.get_logger()
-    run = RunKeeper(checkpoint, Releases(state / "releases.json"), events, alarms, log)
+    run = RunKeeper(checkpoint, Releases(tmp_path / "releases.json"), events, alarms, log)
     return lambda keep=3: RoundKeeper(tmp_path, keep, run, events, alarms, log)
 
 
