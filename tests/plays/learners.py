@@ -16,7 +16,6 @@ from peerd.learning import (
     Layout,
     Rounds,
     copies_of_each,
-    deal,
     decode_payload,
     fragment_place,
     fragment_values,
@@ -31,6 +30,7 @@ from peerd.learning.actions import (
     Skipped,
     StartTraining,
 )
+from peerd.learning.dealing import deal
 from peerd.learning.fragment import encode_fragment
 from peerd.types import DropReason, RunSpec
 
