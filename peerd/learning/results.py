@@ -11,10 +11,15 @@ KEPT_RESULTS = 1_000
 
 
 class Results:
-    """In order; the last `KEPT_RESULTS`."""
+    """In order; the last `KEPT_RESULTS`. A round lasts until the next one begins; the last one until the
+    end."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.all: tuple[RoundResult, ...] = ()
+        self.began = now
+        """When the present round did."""
+        self._lasting = False
+        """Whether the last result's round, closed, is not over yet."""
 
     @property
     def last(self) -> RoundResult:
@@ -22,6 +27,14 @@ class Results:
 
     def add(self, result: RoundResult) -> None:
         self.all = (*self.all, result)[-KEPT_RESULTS:]
+        self._lasting = True
+
+    def begin(self, now: float) -> None:
+        """The next round begins, or the run ends."""
+        if self._lasting:
+            self.amend(self.last.round, round_seconds=now - self.began)
+        self._lasting = False
+        self.began = now
 
     def amend(self, round_number: int, **changes: float) -> None:
         self.all = tuple(

@@ -19,13 +19,7 @@
     any          stop                                 done          nothing
 
 A pause is served between two stages: the stage goes on to its end, then `paused` holds the next one back
-until `resume`. How a round ends:
-
-    complete   every index has a fragment from each other peer that contributes; where parts are drawn, as
-               many are there as are sure, and the rest has been waited for (`patience`)
-    grace      the quorum was there, and then `grace_seconds` passed
-    timeout    `round_timeout_seconds` passed since the own fragments were sent, or listening began
-
+until `resume`. How a round ends (complete, grace, timeout): see `waiting`; what this peer gives to it: `own`.
 Which round is the last, `stopping` says: that of the run, or an earlier one by this peer's own measurement.
 The model that the run ends with is measured on all test samples, so where an earlier decision rests on some
 of them there is a second evaluation. The others are told that nothing comes of later rounds.
@@ -52,13 +46,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
-from peerd.clock import earliest
 from peerd.layout import Layout
 from peerd.learning.actions import (
     Action,
-    Contribute,
     Dropped,
     Evaluate,
     Failed,
@@ -72,26 +63,17 @@ from peerd.learning.actions import (
     StartTraining,
 )
 from peerd.learning.collect import Collected, Others, stale_rounds
+from peerd.learning.contribution import Contribution
 from peerd.learning.encoding import Encoding, Float32
 from peerd.learning.fragment import WIRE_FLOAT, Fragment, Vector
 from peerd.learning.models import Models
-from peerd.learning.patience import Patience
-from peerd.learning.pieces import Pieces
+from peerd.learning.own import Own, Trained
 from peerd.learning.results import Results
+from peerd.learning.sharing import Sharing
 from peerd.learning.stopping import Stopping
+from peerd.learning.waiting import Standing, Waiting
 from peerd.status import RoundResult
 from peerd.types import DropReason, RunSpec
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Trained:
-    update: Vector | None
-    """None once it is sent."""
-    loss: float
-    accuracy: float
-    samples: int
-    seconds: float
-    epsilon: float | None = None
 
 
 class Rounds:
@@ -143,20 +125,12 @@ class Rounds:
         self._ended = "finished"
         """How, once it has."""
         self._closed = False
-        self._contributes_from = 0
-        self._own: _Trained | None = None
-        self._pieces: Pieces | None = None
-        """What is sent of the own update, or will be."""
-        self._began = now
-        self._lasting = False
-        """Whether the last result's round, closed, is not over yet."""
-        self._waits_since = now
-        self._grace_at: float | None = None
-        self._patience = Patience(spec.grace_seconds)
-        self._patient_until: float | None = None
-        self._gave_up = 0
+        self._contribution = Contribution(spec)
+        self._own = Own(start_round, layout, self._models, rng)
+        self._sharing = Sharing(spec, self._models, self._collected)
+        self._waiting = Waiting(spec, now)
         self._skipped = 0
-        self._results = Results()
+        self._results = Results(now)
         self._stopping = Stopping(spec, earlier)
         self._ended_by = ""
         self._lacking = lacking
@@ -177,9 +151,9 @@ class Rounds:
             state=self._state(),
             round=self._round,
             stage=self._stage,
-            cohort=contributing + (0 < self._contributes_from <= self._round),
+            cohort=contributing + self._contribution.includes(self._round),
             listeners=others.present(self._round) - contributing,
-            contributes_from=self._contributes_from,
+            contributes_from=self._contribution.from_round,
             rounds_skipped=self._skipped,
             fragments_received=self._results.last.fragments_received if self._closed else received,
             fragments_expected=self._collected.expected(self._round),
@@ -196,15 +170,15 @@ class Rounds:
 
     def next_deadline(self) -> float | None:
         """When `tick` is due. None: only an event leads on."""
-        if not self._waiting() or (self._lacking and not self._collected.others.heard_from(self._round)):
+        if not self._waits() or (self._lacking and not self._collected.others.heard_from(self._round)):
             return None
-        return earliest(self._timeout_at(), self._grace_at, self._patient_until)
+        return self._waiting.deadline
 
     def own_fragments(self) -> SendFragments | None:
         """For a peer that has just appeared: this peer's fragments of the present round, if they are on
         their way to the others or were, in a new random order."""
         sent = self._closed or self._stage in (Stage.TRAINING, Stage.EXCHANGING)
-        return self._fragments() if sent and self._ended == "finished" else None
+        return self._own.again() if sent and self._ended == "finished" else None
 
     def base_for_newcomer(self) -> SendModel | None:
         """For a peer that has just appeared, or fell behind: some slices of the model that the present round
@@ -212,11 +186,7 @@ class Rounds:
         if there were one more."""
         if self._stage in (Stage.STARTING, Stage.LISTENING) or self._ended != "finished":
             return None
-        number = self._round + 1 if self._closed else self._round
-        if number > self._spec.rounds:
-            return self._last_model()
-        senders = self._collected.others.contributing(number) + 1
-        return self._models.share(number, senders, newcomers=True, everyone=False)
+        return self._sharing.to_newcomer(self._round + 1 if self._closed else self._round)
 
     # -- the operator's events ------------------------------------------------
 
@@ -244,7 +214,7 @@ class Rounds:
         they are finite, and are sent."""
         if self._stage is not Stage.TRAINING or not self._is_useful():
             return []
-        return self._send(update, indices)
+        return self._own.send(update, indices)
 
     def trained(
         self,
@@ -259,8 +229,8 @@ class Rounds:
         the run has cost this peer with it."""
         if self._stage is not Stage.TRAINING:
             return []
-        seconds = now - self._began
-        self._own = _Trained(update, loss, accuracy_local, samples, seconds, epsilon)
+        seconds = now - self._results.began
+        self._own.trained(update, Trained(loss, accuracy_local, samples, seconds, epsilon))
         return self._enter(Stage.EXCHANGING, now)
 
     def evaluated(self, accuracy: float, test_samples: int, now: float) -> list[Action]:
@@ -287,7 +257,7 @@ class Rounds:
             return [Dropped(added)]
         number = max(fragment.round, self._round)
         enough = self._collected.received(number) >= self._collected.expected(number)
-        self._patience.came(number, now, self._collected.rounds, enough=enough)
+        self._waiting.came(number, now, self._collected.rounds, enough=enough)
         return [*_dropped(DropReason.ROUND_AHEAD, added), *self.tick(now)]
 
     def set_cohort(self, others: Iterable[int], now: float, members: int = 0) -> list[Action]:
@@ -300,49 +270,53 @@ class Rounds:
     def gave_up(self, round_number: int) -> None:
         """A fragment of that round did not reach somebody. Only counted: closing never waits for it."""
         if round_number == self._round and not self._closed:
-            self._gave_up += 1
+            self._own.gave_up += 1
         else:
             self._results.gave_up(round_number)
 
     def tick(self, now: float) -> list[Action]:
         """Close the round if it is over, or go where the others are."""
-        if not self._waiting():
+        if not self._waits():
             return []
-        self._patient_until = None
-        listening = self._stage is Stage.LISTENING
-        if listening and not self._collected.others.heard_from(self._round):
+        if self._stage is Stage.LISTENING and not self._collected.others.heard_from(self._round):
             if self._lacking:
                 return []
             self._models.be_base()
             return self._enter(Stage.TRAINING, now)
-        received, expected = self._collected.received(self._round), self._collected.expected(self._round)
-        whole = not listening or (expected > 0 and self._will_know())
-        if received >= expected and whole and self._is_over(now):
-            return self._close("complete", now)
-        quorum = expected > 0 and received >= self._spec.quorum * expected
-        there = self._collected.cohort_round() if listening or not quorum else None
-        if there is not None and (not quorum or self._collected.received(there) > received):
+        standing = self._standing()
+        by = self._waiting.verdict(standing, now)
+        if by == "complete":
+            return self._close(by, now)
+        there = self._left_behind_by(standing)
+        if there is not None:
             return self._jump(there, now)
-        lost = not whole and self._round == self._spec.rounds  # no further round would bring it
-        if not quorum or lost:
-            self._grace_at = None
-        elif self._grace_at is None:
-            self._grace_at = now + self._spec.grace_seconds
-        if self._grace_at is not None and now >= self._grace_at:
-            return self._close("grace", now)
-        if now >= self._timeout_at():
-            if self._lacking and not quorum:
-                return self._wait(now)
-            return self._fail(now) if lost else self._close("timeout", now)
-        return []
+        if by == "timeout" and self._lacking and not standing.quorum:
+            return self._wait(now)
+        if by == "timeout" and standing.lost:
+            return self._fail(now)
+        return self._close(by, now) if by else []
 
-    def _is_over(self, now: float) -> bool:
-        """Of a round that has enough: whether there can be no more, or that has been waited for."""
-        if self._collected.none_missing(self._round):
-            return True
-        until = self._patience.ends_at(self._round, now)
-        self._patient_until = None if now >= until else until
-        return now >= until
+    def _standing(self) -> Standing:
+        received, expected = self._collected.received(self._round), self._collected.expected(self._round)
+        whole = self._stage is not Stage.LISTENING or (expected > 0 and self._will_know())
+        enough = received >= expected and whole
+        return Standing(
+            self._round,
+            received,
+            quorum=expected > 0 and received >= self._spec.quorum * expected,
+            enough=enough,
+            none_missing=enough and self._collected.none_missing(self._round),
+            lost=not whole and self._round == self._spec.rounds,  # no further round would bring it
+        )
+
+    def _left_behind_by(self, standing: Standing) -> int | None:
+        """The round of others who have more than this one has."""
+        if self._stage is not Stage.LISTENING and standing.quorum:
+            return None
+        there = self._collected.cohort_round()
+        if there is None or (standing.quorum and self._collected.received(there) <= standing.received):
+            return None
+        return there
 
     def _will_know(self) -> bool:
         """Whether the model will be what the others have, once the round that is listened to is closed."""
@@ -361,51 +335,27 @@ class Rounds:
             case Stage.EXCHANGING:
                 return self._exchange(now)
             case Stage.LISTENING:
-                self._begin_round(now)
+                self._results.begin(now)
                 return self._wait(now)
             case Stage.EVALUATING:
                 return [Evaluate(self._round, self.model)]
             case _:
-                self._begin_round(now)
-                return [*self._contribute_last(), *self._give_last(), Finished()]
+                self._results.begin(now)
+                told = self._contribution.end(self._round, trained=self._own.is_trained)
+                return [*told, *self._sharing.end(self._round), Finished()]
 
     def _train(self, now: float) -> list[Action]:
         """An update that would be thrown away is not worth training for."""
-        self._begin_round(now)
+        self._results.begin(now)
         there = self._collected.cohort_round()
         if there is not None and not stale_rounds(self._spec):
             return self._jump(there, now)
-        told = 0 < self._contributes_from <= self._round
         train = StartTraining(self._round, self._models.start)
-        return [*([] if told else self._contribute(self._round)), *self._share_base(), train]
-
-    def _share_base(self) -> list[Action]:
-        """What others may lack of the model that this round starts from, if fragments do not carry models."""
-        if self._round == 1 and not self._spec.initial_run:
-            return []  # all have the initial one
-        others = self._collected.others
-        contributing = others.contributing(self._round)
-        listeners = others.present(self._round) > contributing
-        shared = self._models.share(self._round, contributing + 1, newcomers=listeners, everyone=True)
-        return [shared] if shared and (shared.newcomers or shared.everyone) else []
-
-    def _give_last(self) -> list[Action]:
-        """Who listens in the last round may not have the model that it starts from, nor get it any more."""
-        others = self._collected.others
-        listens = self._round == self._spec.rounds and others.total > others.contributing(self._round)
-        shared = self._last_model() if listens else None
-        return [shared] if shared else []
-
-    def _last_model(self) -> SendModel | None:
-        last = self._spec.rounds
-        return self._models.share_last(last + 1, self._collected.others.contributing(last) + 1)
+        return [*self._contribution.begin(self._round), *self._sharing.base(self._round), train]
 
     def _exchange(self, now: float) -> list[Action]:
         there = self._collected.cohort_round()
-        sent: list[Action] = []
-        if self._own is not None and self._own.update is not None and self._is_useful():
-            sent = self._send(self._own.update, range(self._layout.fragments))
-            self._own = replace(self._own, update=None)
+        sent = self._own.send_all() if self._is_useful() else []
         return [*sent, *(self._wait(now) if there is None else self._jump(there, now))]
 
     def _is_useful(self) -> bool:
@@ -413,18 +363,9 @@ class Rounds:
         there = self._collected.cohort_round()
         return there is None or there - self._round <= stale_rounds(self._spec)
 
-    def _send(self, update: Vector, indices: Iterable[int]) -> list[Action]:
-        """Of these fragments of the own update those that were not sent yet."""
-        if self._pieces is None:
-            self._pieces = self._models.begin(update)
-        new = self._models.add(self._pieces, update, indices)
-        self._rng.shuffle(new)
-        return [SendFragments(self._round, tuple(new), self._pieces)] if new else []
-
     def _wait(self, now: float) -> list[Action]:
         """For the others' fragments."""
-        self._waits_since = now
-        self._grace_at = None
+        self._waiting.begin(now)
         return self.tick(now)
 
     def _jump(self, there: int, now: float) -> list[Action]:
@@ -438,46 +379,31 @@ class Rounds:
         return [
             skipped,
             *_dropped(DropReason.ROUND_PAST, lost),
-            *(self._contribute_after() if self._contributes_from else []),
+            *(self._contribute_after() if self._contribution.from_round else []),
             *self._enter(Stage.LISTENING, now),
         ]
 
     def _close(self, by: str, now: float) -> list[Action]:
         before = self.status
-        own, received = self._own, self._collected.base
+        received, listened = self._collected.base, not self._own.is_trained
         updates = self._collected.take()
         stale = int(updates.stale.sum())
-        if own is None and self._knows_last:
+        if listened and self._knows_last:
             self._models.adopt(self._collected.last)
         else:
-            self._models.close(updates, received, self._pieces if own else None)
-        self._closed = self._lasting = True
+            self._models.close(updates, received, self._own.counted)
+        self._closed = True
         self._lacking = False
-        result = RoundResult(
-            round=self._round,
-            train_seconds=own.seconds if own else 0.0,
-            exchange_seconds=now - self._waits_since,
-            closed_by=by,
-            cohort=before.cohort,
-            fragments_received=before.fragments_received,
-            fragments_expected=before.fragments_expected,
-            gave_up=self._gave_up,
-            train_loss=own.loss if own else 0.0,
-            accuracy_local=own.accuracy if own else 0.0,
-            train_samples=own.samples if own else 0,
-            listened=own is None,
-            stale_fragments=stale,
-            epsilon=own.epsilon if own else None,
-        )
+        result = self._own.result(by, before, now - self._waiting.since, stale)
         self._results.add(result)
         return [
             RoundClosed(result, self.model),
-            *(self._contribute_after() if own is None else []),
+            *(self._contribute_after() if listened else []),
             *self._enter(Stage.EVALUATING, now),
         ]
 
     def _fail(self, now: float) -> list[Action]:
-        self._begin_round(now)
+        self._results.begin(now)
         self._stage, self._ended = Stage.DONE, "failed"
         return [Failed("the run is over, and too little has come of its model; is anybody there who has it?")]
 
@@ -491,48 +417,13 @@ class Rounds:
     def _go_to(self, round_number: int) -> None:
         self._round = round_number
         self._closed = False
-        self._own = self._pieces = None
-        self._gave_up = 0
-
-    def _begin_round(self, now: float) -> None:
-        """A round lasts until the next one begins; the last one until the end."""
-        if self._lasting:
-            self._results.amend(self._results.last.round, round_seconds=now - self._began)
-        self._lasting = False
-        self._began = now
+        self._own = Own(round_number, self._layout, self._models, self._rng)
 
     def _contribute_after(self) -> list[Action]:
-        """From the next round on, if there is one, and its model is known by then."""
-        sure = self._models.based and self._round < self._spec.rounds
-        return self._contribute(self._round + 1 if sure else 0)
+        return self._contribution.resume_after(self._round, based=self._models.based)
 
-    def _contribute_last(self) -> list[Action]:
-        """Who is behind waits for this peer in its last round alone, and who goes on not at all."""
-        if self._round == self._spec.rounds:
-            return self._contribute(self._round) if self._own else []
-        if self._own is None:
-            return self._contribute(0)
-        self._contributes_from = self._round
-        return [Contribute(-self._round)]
-
-    def _contribute(self, from_round: int) -> list[Action]:
-        if from_round == self._contributes_from:
-            return []
-        self._contributes_from = from_round
-        return [Contribute(from_round)]
-
-    def _waiting(self) -> bool:
+    def _waits(self) -> bool:
         return self._stage in (Stage.EXCHANGING, Stage.LISTENING)
-
-    def _timeout_at(self) -> float:
-        return self._waits_since + self._spec.round_timeout_seconds
-
-    def _fragments(self) -> SendFragments | None:
-        if self._pieces is None:
-            return None
-        order = self._pieces.final
-        self._rng.shuffle(order)
-        return SendFragments(self._round, tuple(order), self._pieces)
 
 
 def _dropped(reason: DropReason, count: int) -> list[Action]:
