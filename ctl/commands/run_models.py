@@ -18,8 +18,9 @@ from ctl.client import Client
 from ctl.fanout import Answer, fan_out
 from ctl.targets import Settings, resolve
 from ctl.text import RUN_DIGITS, seconds, size
-from peerd.errors import InvalidInputError, NotFoundError
+from peerd.errors import DeniedError, InvalidInputError, NotFoundError
 from peerd.pb import runs_pb2
+from peerd.types import SHIPPED_TASKS
 
 FORMAT = click.Choice(["safetensors", "torch"])
 RUN = click.option("--run", "run_id", default="", metavar="ID", help="By its first digits.")
@@ -82,6 +83,12 @@ def _table(answers: Sequence[Answer[list[Checkpoint]]]) -> RenderableType:
 @click.option("--format", "form", type=FORMAT, default="safetensors", show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to make.")
 @click.option("--force", is_flag=True, help="Overwrite it.")
+@click.option(
+    "--task",
+    "own_task",
+    metavar="TASK",
+    help="For a model of a task that is not shipped: its name, to import that code here.",
+)
 @click.option("--task-path", type=click.Path(path_type=Path), default=Path(), show_default="here",
               help="A folder with the module of a task module:factory.")  # fmt: skip
 @pass_settings
@@ -94,6 +101,7 @@ def export_model(
     form: str,
     out: Path,
     force: bool,
+    own_task: str | None,
     task_path: Path,
 ) -> None:
     """Write the model of a round into a file, to be used without peerd.
@@ -101,7 +109,8 @@ def export_model(
     The file holds named tensors, as `state_dict` has them, so that `model.load_state_dict(...)` takes them.
     safetensors carries run, round, accuracy and digest as metadata; torch is `torch.save` of the dictionary,
     for torch.load(..., weights_only=True). A task that is not of torch has one tensor, `vector`, and no
-    format torch. Tensors are named on this host, which needs the task's code (and torch, for one of torch).
+    format torch. Tensors are named on this host, which needs the task's code (and torch, for one of torch);
+    of a task that is not shipped, only if you name it with --task, too.
 
     An admin's certificate is needed: a viewer sees how good a model is, not the model. All peers that closed
     a round alike have the same one, so one peer is asked.
@@ -128,8 +137,18 @@ def export_model(
 
         fetched = aio.run(fetch(Path(folder)))
         spec = run_spec_of(fetched.checkpoint.spec)
+        _refuse_foreign(spec.task, own_task)
         done = export.write(fetched, spec, out, form, str(task_path.resolve()), force)
     _tell_export(settings, done, out, form)
+
+
+def _refuse_foreign(task: str, own_task: str | None) -> None:
+    """The peer says which task it is: what it names is not imported unless the user has named it, too."""
+    if task not in SHIPPED_TASKS and task != own_task:
+        raise DeniedError(
+            f"the model is of task {task!r}, which is not shipped; naming its tensors imports that code on "
+            f"this host: say --task {task} if it is to be"
+        )
 
 
 def _tell_export(settings: Settings, done: export.Exported, out: Path, form: str) -> None:
@@ -148,7 +167,7 @@ def _tell_export(settings: Settings, done: export.Exported, out: Path, form: str
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this PNG file.")
 @pass_settings
-def compare_runs(settings: Settings, /, runs: tuple[str, ...], plot: Path | None) -> None:
+def compare_runs(settings: Settings, /, runs: tuple[str, ...], plot: Path | None) -> int:
     """Runs side by side: how they were set, how good they became, how long that took.
 
     Each RUN is the id of a run that the peer took part in (or the first four digits of it, or more), or a
@@ -169,35 +188,42 @@ def compare_runs(settings: Settings, /, runs: tuple[str, ...], plot: Path | None
         check_matplotlib("leave out --plot")
         if not plot.parent.is_dir():
             raise NotFoundError(f"--plot {plot}: no such folder")
-    found = [run for name in runs for run in _found(settings, name)]
+    found, code = list[compare.Run](), 0
+    for name in runs:
+        more, failed = _found(settings, name)
+        found += more
+        code = code or failed
     if plot is not None:
         compare.draw(found, plot)
     if settings.output == "json":
         render.print_json([_as_json(run) for run in found])
-        return
+        return code
     drawn = [f"Drawn: {plot}"] if plot is not None else []
     render.show(Lines(_overview(found), "", _by_round(found), *drawn))
+    return code
 
 
-def _found(settings: Settings, name: str) -> list[compare.Run]:
-    """A file by that name goes first."""
+def _found(settings: Settings, name: str) -> tuple[list[compare.Run], int]:
+    """A file by that name goes first. With the exit code of the peers that did not answer."""
     path = Path(name)
     if path.is_file():
-        return compare.from_file(path)
+        return compare.from_file(path), 0
     if not _RUN_ID.fullmatch(name):
         raise NotFoundError(f"{name}: no such file, and no run id: those are 4 to 32 hex digits")
     endpoints = resolve(settings).endpoints
     answers = aio.run(fan_out(endpoints, lambda client: client.past_run(name), settings.timeout))
     if not answers.good:
         raise answers.bad[0].error
+    render.report_failures(answers.bad, settings.output)
     many = len(answers.good) > 1
-    return [
+    runs = [
         compare.run_of(
             render.plain(answer.value),
             answer.value.spec.run_id[:RUN_DIGITS] + (f" {answer.name}" if many else ""),
         )
         for answer in answers.good
     ]
+    return runs, answers.exit_code
 
 
 def _as_json(run: compare.Run) -> dict[str, Any]:

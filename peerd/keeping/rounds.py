@@ -161,7 +161,11 @@ class RoundKeeper:
         own = self._own()
         if own is None or (own.spec.run_id, own.round) != (entry.spec.run_id, entry.round):
             return self._archive.read(entry)
-        saved = self._run.checkpoint.load()
+        try:
+            saved = self._run.checkpoint.load()
+        except InvalidInputError as error:
+            self._put_aside(str(error))
+            return self._archive.read(entry)
         if saved is None or digest_of(saved.vector) != entry.sha256:
             return self._archive.read(entry)
         return saved.vector

@@ -68,7 +68,11 @@ class Others:
 
     def present(self, round: int) -> int:
         """Those who have not finished before that round."""
-        return self.total - bisect_left(self._lasts, round)
+        return self.total - self.ended(round)
+
+    def ended(self, round: int) -> int:
+        """Those who have finished before that round."""
+        return bisect_left(self._lasts, round)
 
     def heard_from(self, round: int) -> bool:
         """Whether anybody gives, or will give, fragments of that round or of a later one."""
@@ -142,7 +146,7 @@ class Collected:
 
     def none_missing(self, round: int) -> bool:
         """Whether all fragments of that round are there that there can be."""
-        fragments, others = self._layout.fragments, self.others.total
+        fragments, others = self._layout.fragments, self.others.present(round)
         copies, senders = copies_of_each(self._spec, others), self.others.contributing(round)
         return self._there(round) >= most_parts(fragments, others, copies, senders)
 

@@ -74,7 +74,7 @@ def deal(
 
 class Dealer:
     """Deals the fragments of an update in the order in which they become final, as `deal` would all at once:
-    who gets which is drawn with the first ones. One run's."""
+    who gets which is drawn with the first ones, or when a peer appears, and once for a round. One run's."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -97,3 +97,13 @@ class Dealer:
             for peer in self._drawn[parcel.index]:
                 hands.setdefault(peer, []).append(parcel)
         return list(hands.items())
+
+    def deal_in(self, round: int, peer: PeerId, parcels: Sequence[Parcel], part: int) -> list[Parcel]:
+        """For a peer that has appeared, of the round's parcels that were dealt already: its hand, of so many
+        in all. The same hand, however often it appears: else it would collect them all."""
+        if round != self._round:
+            return list(parcels)  # everybody has got all
+        if not any(peer in peers for peers in self._drawn.values()):
+            for index in self._rng.sample(sorted(self._drawn), min(part, len(self._drawn))):
+                self._drawn[index].append(peer)
+        return [parcel for parcel in parcels if peer in self._drawn[parcel.index]]

@@ -114,7 +114,7 @@ class Models:
         self._known[:] = True
 
     def adopt(self, last: Slices) -> None:
-        """The model is what others, who have come to the end of the run, say: all of its slices."""
+        """The model is what others say who have come to the end of the run: all slices that are not known."""
         model = np.empty_like(self.model)
         for index in range(self._slices.fragments):
             where = self._slices.slice(index)

@@ -177,8 +177,7 @@ class Rounds:
     def own_fragments(self) -> SendFragments | None:
         """For a peer that has just appeared: this peer's fragments of the present round, if they are on
         their way to the others or were, in a new random order."""
-        sent = self._closed or self._stage in (Stage.TRAINING, Stage.EXCHANGING)
-        return self._own.again() if sent and self._ended == "finished" else None
+        return self._own.again() if self._ended == "finished" else None
 
     def base_for_newcomer(self) -> SendModel | None:
         """For a peer that has just appeared, or fell behind: some slices of the model that the present round
@@ -279,10 +278,7 @@ class Rounds:
         if not self._waits():
             return []
         if self._stage is Stage.LISTENING and not self._collected.others.heard_from(self._round):
-            if self._lacking:
-                return []
-            self._models.be_base()
-            return self._enter(Stage.TRAINING, now)
+            return self._go_on_alone(now)
         standing = self._standing()
         by = self._waiting.verdict(standing, now)
         if by == "complete":
@@ -295,6 +291,19 @@ class Rounds:
         if by == "timeout" and standing.lost:
             return self._fail(now)
         return self._close(by, now) if by else []
+
+    def _go_on_alone(self, now: float) -> list[Action]:
+        """Nobody gives fragments of this round, or will. Those who have ended early may have the model."""
+        if self._lacking:
+            return []
+        if not self._models.based:
+            given = self._collected.base
+            if given is not None and self._models.based_with(given):
+                self._models.adopt(given)
+            elif self._collected.others.ended(self._round) and now < self._waiting.timeout_at:
+                return []
+        self._models.be_base()
+        return self._enter(Stage.TRAINING, now)
 
     def _standing(self) -> Standing:
         received, expected = self._collected.received(self._round), self._collected.expected(self._round)

@@ -50,7 +50,7 @@ class Waiting:
     @property
     def deadline(self) -> float:
         """When there is a verdict if nothing else comes."""
-        due = earliest(self._timeout_at, self._grace_at, self._patient_until)
+        due = earliest(self.timeout_at, self._grace_at, self._patient_until)
         assert due is not None
         return due
 
@@ -69,7 +69,7 @@ class Waiting:
             self._grace_at = now + self._spec.grace_seconds
         if self._grace_at is not None and now >= self._grace_at:
             return "grace"
-        return "timeout" if now >= self._timeout_at else ""
+        return "timeout" if now >= self.timeout_at else ""
 
     def _is_over(self, standing: Standing, now: float) -> bool:
         """Of a round that has enough: whether there can be no more, or that has been waited for."""
@@ -80,5 +80,5 @@ class Waiting:
         return now >= until
 
     @property
-    def _timeout_at(self) -> float:
+    def timeout_at(self) -> float:
         return self.since + self._spec.round_timeout_seconds

@@ -96,6 +96,7 @@ def serve(daemon: Daemon, memory: int) -> None:
                 stream.begin(update, None if begin.spec.privacy_clip else layout)  # noised as a whole
                 trained, outcome = learner.train(number, model)
                 stream.check(trained)
+                stream.begin(update, None)  # what was not told of yet comes with the rest
                 update[:] = trained
                 daemon.tell(
                     Trained(

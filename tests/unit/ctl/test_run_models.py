@@ -197,6 +197,18 @@ def test_of_a_run_whose_rounds_are_all_done_one_says_how_many_more(two: Any, pee
     assert "there are no checkpoints" in peerctl.error(3, "run", "resume")
 
 
+@pytest.mark.parametrize("named", [[], ["--task", "other:make"]])
+def test_code_that_only_the_peer_names_is_not_imported(
+    two: Any, peerctl: Any, tmp_path: Path, named: list[str]
+) -> None:
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'came')!r}, 'w')")
+    two[0].parts[0].checkpoint.spec.task = "evil:make"
+    out = tmp_path / "model"
+    message = peerctl.error(6, "run", "export", "--out", str(out), "--task-path", str(tmp_path), *named)
+    assert "task 'evil:make', which is not shipped" in message and "--task evil:make" in message
+    assert not out.exists() and not (tmp_path / "came").exists()
+
+
 # -- compare -----------------------------------------------------------------------------------------------
 
 
@@ -287,3 +299,11 @@ def test_early_ends_are_asked_for_and_shown(two: Any, peerctl: Any) -> None:
     two[0].run.ended_by = "rounds"
     assert "finished by" not in peerctl("run", "show").stdout
     assert "patience: Expected `int` <= 1000" in peerctl.error(2, "run", "start", "--patience", "1001")
+
+
+def test_a_peer_that_knows_no_such_run_is_told_of(two: Any, peerctl: Any) -> None:
+    two[0].past = {OLD: past(OLD, 0.25)}
+    result = peerctl("--all", "run", "compare", "abab")
+    assert result.exit_code == 3
+    assert "abababab" in result.stdout
+    assert "bob: run abab: this peer took part in no such run" in result.stderr

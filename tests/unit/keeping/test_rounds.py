@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import numpy as np
 import pytest
@@ -114,6 +116,18 @@ async def test_the_one_against_crashes_stands_among_those_of_its_run(make, check
     checkpoint.save(SPEC, 3, model(3), shard=0, shards=2, announced=True, finished=False)
     assert [entry.round for entry in await keeper.entries()] == [1, 2, 3]
     assert (await keeper.read())[1].tolist() == model(3).tolist()
+
+
+async def test_a_damaged_one_against_crashes_hides_no_other(make, checkpoint, tmp_path, events):
+    keeper = make()
+    await fill(keeper, 0.1, 0.2)
+    checkpoint.save(SPEC, 2, model(2), shard=0, shards=2, announced=True, finished=False)
+    for path in (tmp_path / "run").glob("model-*.f32"):
+        path.write_bytes(b"broken")
+    entry, vector = await keeper.read("ab", 2)
+    assert (entry.round, vector.tolist()) == (2, model(2).tolist())
+    await asyncio.sleep(0)
+    assert any("corrupt checkpoint" in event.detail for event in events.latest())
 
 
 async def test_what_is_being_written_is_waited_for(make, tmp_path, checkpoint, events, alarms):

@@ -132,3 +132,36 @@ def test_each_round_is_dealt_anew():
         for number in range(1, 9)
     ]
     assert len(set(parts)) == 8
+
+
+@given(st.integers(2, 12), st.integers(1, 40), st.integers(1, 11), st.integers(1, 5), st.integers())
+def test_who_appears_again_and_again_gets_the_same_part(peers, items, copies, times, seed):
+    """However often, and whether it was dealt to or has just come; what becomes final later, too."""
+    copies = min(copies, peers - 1)
+    dealer = Dealer(random.Random(seed))
+    names = [PeerId(bytes([number]) * 16) for number in range(peers + 1)]
+    newcomer, part = names.pop(), least_part(items, peers, copies)
+    order = random.Random(seed).sample(range(items), items)
+    early, late = order[: items // 2], order[items // 2 :]
+    hands = {name: set() for name in (*names, newcomer)}
+
+    def take(dealt):
+        for name, hand in dealt:
+            hands[name].update(parcel.index for parcel in hand)
+
+    take(dealer.deal(1, names, parcels(early), items, copies))
+    for _ in range(times):
+        for name in (names[0], newcomer):
+            take([(name, dealer.deal_in(1, name, parcels(early), part))])
+    take(dealer.deal(1, names, parcels(late), items, copies))
+    for name in (names[0], newcomer):
+        take([(name, dealer.deal_in(1, name, parcels(range(items)), part))])
+    assert len(hands[newcomer]) == part
+    assert part <= len(hands[names[0]]) <= part + 1
+
+
+def test_where_everybody_gets_all_who_appears_does_too():
+    names = [PeerId(bytes([number]) * 16) for number in range(3)]
+    dealer = Dealer(random.Random(1))
+    dealer.deal(1, names, parcels(range(9)), 9, 3)
+    assert len(dealer.deal_in(1, PeerId(b"x" * 16), parcels(range(9)), 9)) == 9

@@ -172,3 +172,36 @@ def test_with_deltas_it_is_given_the_model_in_the_first_round(make_peer) -> None
     assert any(isinstance(action, SendModel) for action in peer.rounds.start(0.0))
     without = make_peer(others=(1, 0), begin=False, delta=True)
     assert not any(isinstance(action, SendModel) for action in without.rounds.start(0.0))
+
+
+def test_with_deltas_who_is_behind_takes_the_model_of_those_who_have_ended(make_peer, layout):
+    """And does not train from one that adds up to nothing that anybody has."""
+    peer = make_peer(others=(-6, -6), begin=False, delta=True, listening=True, start_round=7)
+    assert peer.rounds.start(1.0) == []
+    assert peer.rounds.next_deadline() is not None
+    model = np.arange(10, dtype=np.float32)
+    run = peer.fragment(0, 0.0).run
+    for index in range(layout.fragments):
+        where = layout.slice(index)
+        told = peer.rounds.fragment(Fragment(run, 7, index, model[where].tobytes(), of_model=True), 2.0)
+        assert bool(told) == (index == layout.fragments - 1)
+    (train,) = [action for action in told if isinstance(action, StartTraining)]
+    assert (train.round, train.vector.tolist()) == (7, model.tolist())
+
+
+def test_if_they_give_nothing_it_goes_on_with_its_own(make_peer):
+    peer = make_peer(others=(-6,), begin=False, delta=True, listening=True, start_round=7)
+    assert peer.rounds.start(1.0) == []
+    told = peer.rounds.tick(peer.rounds.next_deadline())
+    assert [action.vector.tolist() for action in told if isinstance(action, StartTraining)] == [[0.0] * 10]
+
+
+def test_where_some_have_ended_a_round_of_parts_still_waits_for_the_slower_ones(make_peer):
+    """What there can be is a matter of those who are still there."""
+    peer = make_peer(others=(1, 1, 1, 1, -1, -1, -1), dissemination="random-k", fanout=2, start_round=3)
+    collected = peer.rounds._collected
+    for index in range(2):
+        assert not collected.none_missing(3)
+        for value in range(4):
+            collected.add(peer.fragment(index, float(value), round=3))
+    assert collected.none_missing(3)

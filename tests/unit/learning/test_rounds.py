@@ -450,3 +450,16 @@ def test_results_are_bounded(make_rounds: MakeRounds) -> None:
     results = rounds.status.results
     assert len(results) == KEPT_RESULTS
     assert results[-1].round == KEPT_RESULTS + 2
+
+
+def test_who_appears_during_a_pause_gets_what_was_sent_before_it(make_rounds: MakeRounds) -> None:
+    rounds = make_rounds()
+    (sent,) = rounds.final([1], OWN, 1.0)
+    assert isinstance(sent, SendFragments)
+    rounds.pause(2.0)
+    train(rounds, now=3.0)
+    assert rounds.status.stage == "paused"
+    given = rounds.own_fragments()
+    assert given is not None and given.order == (1,)
+    (rest,) = rounds.resume(4.0)
+    assert isinstance(rest, SendFragments) and sorted(rest.order) == [0, 2]
