@@ -8,14 +8,18 @@ from pathlib import Path
 
 from peerd.errors import InvalidInputError, NotFoundError
 
+Data = bytes | memoryview
 
-def write_atomic(path: Path, data: bytes | memoryview, mode: int = 0o644) -> None:
-    """Temporary file beside it, fsync, rename, fsync of the folder. OSError when the disk refuses."""
+
+def write_atomic(path: Path, data: Data | tuple[Data, ...], mode: int = 0o644) -> None:
+    """Temporary file beside it, fsync, rename, fsync of the folder. OSError when the disk refuses. Parts are
+    written one after the other: a large one need not be copied to have something before it."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
-            file.write(data)
+            for part in data if isinstance(data, tuple) else (data,):
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
