@@ -26,11 +26,12 @@ from typing import Any
 
 import msgspec
 
+from peerd.addressing import Addressing
 from peerd.clock import monotonic, wall
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError, NotFoundError, PeerdError
 from peerd.keeping import RoundKeeper, RunKeeper
-from peerd.learning import Dealer, Fragment, Parcel, Run, check_task, copies_of_each
+from peerd.learning import Fragment, Run, check_task
 from peerd.learning.fragment import Vector
 from peerd.membership import RunNotice, View
 from peerd.observe import EventLog, Metrics, Tally
@@ -81,16 +82,13 @@ class Participation:
         self._log = log
         self._spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._together: frozenset[PeerId] = frozenset()
-        """Those that take part in our run and can be sent to, as of the last look."""
         self._settles_at = -math.inf
         """Until then who takes part in our run may not have said so."""
-        self._listening: frozenset[PeerId] = frozenset()
-        """Of those, the ones that have not said from when on they contribute."""
         self._done: set[str] = set()
         """Runs that this peer has taken part in, and will not join again by itself."""
         self._leaving = False
-        self._dealer = Dealer(rng)
+        self._addressing: Addressing | None = None
+        """The run's."""
         self.run: Run | None = None
 
     # -- life -----------------------------------------------------------------
@@ -180,31 +178,23 @@ class Participation:
 
     def view_changed(self) -> None:
         """Who is there, or what they take part in, has changed."""
-        run = self.run
-        if run is None or (run.ended and not self._lingers(run)):
+        run, addressing = self.run, self._addressing
+        if run is None or addressing is None or (run.ended and not self._lingers(run)):
             self._consider()
             return
-        others = self._view.taking_part(_run_bytes(run.spec))
-        alive = self._view.alive()
-        together = frozenset(alive).intersection(peer for peer, _ in others)
-        firsts = [first for _, first in others]
-        run.set_cohort([*firsts, *self._about_to_begin(alive)], len(self._members()) - 1)
-        listening = frozenset(peer for peer, first in others if not first) & together
-        appeared = together - self._together
-        if run.spec.deltas:  # who fell behind has lost the model that they are from
-            appeared |= listening - self._listening
-        self._together, self._listening = together, listening
-        for peer in appeared:
+        seen = addressing.look()
+        run.set_cohort([*seen.contributes_from, *self._about_to_begin()], len(self._members()) - 1)
+        for peer in addressing.meet(seen):
             run.appeared(peer)
         if run.ended:
             self._consider()
 
-    def _about_to_begin(self, alive: Sequence[PeerId]) -> list[int]:
+    def _about_to_begin(self) -> list[int]:
         """For each peer that has heard of the run and not said yet that it takes part: round 1. Who trained
         faster than gossip would find nobody to average with, and close its first round alone."""
         if monotonic() >= self._settles_at:
             return []
-        said = [self._view.descriptor(peer) for peer in alive]
+        said = [self._view.descriptor(peer) for peer in self._view.alive()]
         return [1 for descriptor in said if descriptor is not None and not descriptor.run]
 
     def fragment(self, fragment: Fragment) -> None:
@@ -218,36 +208,6 @@ class Participation:
         if self.run is not None:
             self.run.gave_up(round_number)
 
-    # -- the run's port to the mixnet -----------------------------------------
-
-    def broadcast(self, round_number: int, parcels: Sequence[Parcel], of: int) -> None:
-        """Every parcel to every peer that takes part, or to so many of them as the run's spec says."""
-        if self.run is None:
-            return
-        others = self._view.taking_part(_run_bytes(self.run.spec))
-        gone = {
-            peer for peer, first in others if 0 < -first < round_number
-        }  # finished, before the last round
-        peers = sorted(self._together - gone)
-        copies = copies_of_each(self.run.spec, len(peers))
-        self._post.send(self._dealer.deal(round_number, peers, parcels, of, copies), round_number)
-
-    def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
-        self._post.send([(peer, parcels)], round_number)
-
-    def send_to_listeners(self, round_number: int, parcels: Sequence[Parcel]) -> None:
-        if self.run is None:
-            return
-        others = self._view.taking_part(_run_bytes(self.run.spec))
-        peers = [
-            peer for peer, first in others if peer in self._together and (not first or first > round_number)
-        ]
-        self._post.send([(peer, parcels) for peer in peers], round_number)
-
-    def forget_before(self, round_number: int) -> None:
-        """Cancel what is still unsent or unacknowledged of earlier rounds."""
-        self._post.cancel(round_number)
-
     # -- the run's observer ---------------------------------------------------
 
     def dropped(self, reason: DropReason, count: int) -> None:
@@ -258,7 +218,7 @@ class Participation:
 
     def contributes(self, from_round: int) -> None:
         if self.run is not None and not self._leaving:
-            self._tell(_run_bytes(self.run.spec), from_round)
+            self._tell(self.run.spec.id_bytes, from_round)
 
     def trainer_spent(self, stage: str, cpu_seconds: float) -> None:
         self._metrics.trainer_spent(stage, cpu_seconds)
@@ -288,7 +248,7 @@ class Participation:
             if notice.stopped or notice.spec.run_id in self._done:
                 continue
             late = wall() > notice.issued_at + notice.join_seconds
-            others = self._view.taking_part(_run_bytes(notice.spec))
+            others = self._view.taking_part(notice.spec.id_bytes)
             if late and not any(first > 0 for _, first in others):
                 continue  # nobody to listen to: it is over, or none of them is seen yet
             self._done.add(notice.spec.run_id)
@@ -377,10 +337,10 @@ class Participation:
     ) -> Run:
         assert self._spawn is not None
         shard, shards = place or self._place(spec)
-        others = self._view.taking_part(_run_bytes(spec))
+        others = self._view.taking_part(spec.id_bytes)
         self._post.cancel(None)  # of an earlier run: tags are round numbers
         self._done.add(spec.run_id)
-        self._dealer = Dealer(self._rng)
+        addressing = Addressing(spec, self._view, self._rng, send=self._post.send, cancel=self._post.cancel)
         self.run = run = Run(
             spec=spec,
             shard=shard,
@@ -389,7 +349,7 @@ class Participation:
             members=len(self._members()) - 1,
             training=self._config,
             payload_bytes=self._post.payload_bytes,
-            sink=self,
+            sink=addressing,
             save=self._keeper.save,
             ledger=self._keeper,
             observer=self,
@@ -403,12 +363,12 @@ class Participation:
             earlier=earlier,
             lacking=lacking,
         )
-        self._together = self._listening = frozenset()
+        self._addressing = addressing
         self._settles_at = -math.inf
         if announced and not listening:
             self._settles_at = monotonic() + SETTLING_SECONDS
             asyncio.get_running_loop().call_later(SETTLING_SECONDS, self.view_changed)
-        self._tell(_run_bytes(spec), 0 if listening else start_round)
+        self._tell(spec.id_bytes, 0 if listening else start_round)
         self._task = self._spawn(self._live_through(run))
         self.view_changed()
         how = "listens" if listening else "begins"
@@ -468,7 +428,3 @@ class Participation:
         if run.ended:
             raise ConflictError(f"run {run.spec.run_id} has ended already")
         return run
-
-
-def _run_bytes(spec: RunSpec) -> bytes:
-    return bytes.fromhex(spec.run_id)

@@ -255,6 +255,11 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.delta or self.encoding in SPARSE
 
     @property
+    def id_bytes(self) -> bytes:
+        """The run id, as descriptors carry it."""
+        return bytes.fromhex(self.run_id)
+
+    @property
     def wire_id(self) -> int:
         """The run id's first 8 bytes, as fragments carry it."""
         return int(self.run_id[:16], 16)

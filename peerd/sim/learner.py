@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from peerd.learning import Fragment, Layout, Parcel, Rounds, fragment_values, make_encoding
+from peerd.learning import Fragment, FragmentSink, Layout, Rounds, fragment_values, make_encoding
 from peerd.learning.actions import (
     Action,
     Contribute,
@@ -60,14 +60,6 @@ class Owner(Protocol):
 
     def noise(self, round_number: int, parameters: int) -> Vector: ...
 
-    def broadcast(self, round_number: int, parcels: Sequence[Parcel], of: int) -> None: ...
-
-    def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None: ...
-
-    def send_to_listeners(self, round_number: int, parcels: Sequence[Parcel]) -> None: ...
-
-    def forget_before(self, round_number: int) -> None: ...
-
     def dropped_fragments(self, reason: DropReason, count: int) -> None: ...
 
     def contributes(self, from_round: int) -> None: ...
@@ -87,6 +79,7 @@ class SimRun:
         spec: RunSpec,
         training: Training,
         owner: Owner,
+        sink: FragmentSink,
         payload_bytes: int,
         others: Sequence[int],
         members: int,
@@ -120,6 +113,7 @@ class SimRun:
         self._training = training
         self._learner: Learner | None = None
         self._owner = owner
+        self._sink = sink
         self.start_round = start_round
         self.initial = initial
         self.listening = listening
@@ -211,9 +205,9 @@ class SimRun:
         run = self.spec.wire_id
         if (own := self.rounds.own_fragments()) is not None:
             others = Others(self.others).present(own.round)
-            self._owner.send_to(peer, own.round, part_of(own.parcels(run), self.spec, others))
+            self._sink.send_to(peer, own.round, part_of(own.parcels(run), self.spec, others))
         if (base := self.rounds.base_for_newcomer()) is not None:
-            self._owner.send_to(peer, base.round, base.parcels(run, base.newcomers))
+            self._sink.send_to(peer, base.round, base.parcels(run, base.newcomers))
 
     def gave_up(self, round_number: int) -> None:
         if self.rounds is not None:
@@ -241,22 +235,22 @@ class SimRun:
                 case SendFragments():
                     self.sent[action.round] = action.pieces
                     parcels = action.parcels(self.spec.wire_id)
-                    self._owner.broadcast(action.round, parcels, len(action.pieces))
+                    self._sink.broadcast(action.round, parcels, len(action.pieces))
                 case SendModel():
                     run = self.spec.wire_id
                     slices = action.parcels(run, action.everyone)
-                    self._owner.broadcast(action.round, slices, action.layout.fragments)
-                    self._owner.send_to_listeners(action.round, action.parcels(run, action.newcomers))
+                    self._sink.broadcast(action.round, slices, action.layout.fragments)
+                    self._sink.send_to_listeners(action.round, action.parcels(run, action.newcomers))
                 case Contribute(from_round=number):
                     self._contribute(number)
                 case Skipped(round=number, to=there):
                     self.skips.append((number, there))
-                    self._owner.forget_before(there - stale_rounds(self.spec))
+                    self._sink.forget_before(there - stale_rounds(self.spec))
                 case RoundClosed(result=result, vector=vector):
                     self.models[result.round] = vector
                     self._kept = (result.round, vector)
                     self._keep(finished=result.round == self.spec.rounds)
-                    self._owner.forget_before(result.round - stale_rounds(self.spec))
+                    self._sink.forget_before(result.round - stale_rounds(self.spec))
                 case Finished():
                     self._end("finished")
                     if self._kept[0] < self.spec.rounds:

@@ -10,7 +10,8 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from peerd.learning import Dealer, Fragment, Parcel, copies_of_each
+from peerd.addressing import Addressing
+from peerd.learning import Fragment, Parcel
 from peerd.learning.fragment import Vector
 from peerd.membership import Roster, RunNotice, View
 from peerd.sim.learner import SimRun
@@ -77,10 +78,9 @@ class SimParticipation:
         self._started = False
         self._leaving = False
         self._joining = False
-        self._together: tuple[PeerId, ...] = ()
-        self._listening: frozenset[PeerId] = frozenset()
         self._done: set[str] = set()
-        self._dealer = Dealer(self.rng)
+        self._addressing: Addressing | None = None
+        """The run's."""
         self.run: SimRun | None = None
         self.runs: list[SimRun] = []
         """All that this daemon has been in, the present one last."""
@@ -125,19 +125,13 @@ class SimParticipation:
 
     def view_changed(self) -> None:
         """Who is there, or what they take part in, has changed."""
-        run = self.run
-        if run is None or (run.ended and run.state != "finished"):
+        run, addressing = self.run, self._addressing
+        if run is None or addressing is None or (run.ended and run.state != "finished"):
             self._consider()
             return
-        others = self._view.taking_part(_run_bytes(run.spec))
-        alive = frozenset(self._view.alive())
-        together = tuple(sorted(peer for peer, _ in others if peer in alive))
-        run.set_cohort([first for _, first in others], self._other_members)
-        listening = frozenset(peer for peer, first in others if not first and peer in alive)
-        fell_behind = listening - self._listening if run.spec.deltas else frozenset()
-        appeared = [peer for peer in together if peer not in self._together or peer in fell_behind]
-        self._together, self._listening = together, listening
-        for peer in appeared:
+        seen = addressing.look()
+        run.set_cohort(seen.contributes_from, self._other_members)
+        for peer in addressing.meet(seen):
             run.appeared(peer)
         if run.ended:
             self._consider()
@@ -175,36 +169,12 @@ class SimParticipation:
     def noise(self, round_number: int, parameters: int) -> Vector:
         return self._owner.noise(round_number, parameters)
 
-    def broadcast(self, round_number: int, parcels: Sequence[Parcel], of: int) -> None:
-        if self.run is None:
-            return
-        others = self._view.taking_part(_run_bytes(self.run.spec))
-        gone = {peer for peer, first in others if 0 < -first < round_number}
-        peers = sorted(peer for peer in self._together if peer not in gone)
-        copies = copies_of_each(self.run.spec, len(peers))
-        self._post(self._dealer.deal(round_number, peers, parcels, of, copies), round_number)
-
-    def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
-        self._post([(peer, parcels)], round_number)
-
-    def send_to_listeners(self, round_number: int, parcels: Sequence[Parcel]) -> None:
-        if self.run is None:
-            return
-        others = self._view.taking_part(_run_bytes(self.run.spec))
-        peers = [
-            peer for peer, first in others if peer in self._together and (not first or first > round_number)
-        ]
-        self._post([(peer, parcels) for peer in peers], round_number)
-
-    def forget_before(self, round_number: int) -> None:
-        self._owner.cancel(round_number)
-
     def dropped_fragments(self, reason: DropReason, count: int) -> None:
         self._owner.dropped(reason, count)
 
     def contributes(self, from_round: int) -> None:
         if self.run is not None and not self._leaving:
-            self._owner.say_what_run(_run_bytes(self.run.spec), from_round)
+            self._owner.say_what_run(self.run.spec.id_bytes, from_round)
 
     def keep(self, run: SimRun, round_number: int, vector: Vector, *, finished: bool) -> None:
         self._owner.save_checkpoint(Saved(run.spec, round_number, vector, 0, 1, run.announced, finished))
@@ -236,7 +206,7 @@ class SimParticipation:
             if notice.stopped or notice.spec.run_id in self._done:
                 continue
             late = self._owner.wall() > notice.issued_at + notice.join_seconds
-            others = self._view.taking_part(_run_bytes(notice.spec))
+            others = self._view.taking_part(notice.spec.id_bytes)
             if late and not any(first > 0 for _, first in others):
                 continue
             self._done.add(notice.spec.run_id)
@@ -259,14 +229,15 @@ class SimParticipation:
         initial: Vector | None = None,
         listening: bool = False,
     ) -> None:
-        others = [first for _, first in self._view.taking_part(_run_bytes(spec))]
+        others = [first for _, first in self._view.taking_part(spec.id_bytes)]
         self._owner.cancel(None)
         self._done.add(spec.run_id)
-        self._dealer = Dealer(self.rng)
+        addressing = Addressing(spec, self._view, self.rng, send=self._post, cancel=self._owner.cancel)
         self.run = run = SimRun(
             spec,
             self._training,
             self,
+            addressing,
             self._owner.payload_bytes,
             others,
             self._other_members,
@@ -276,9 +247,9 @@ class SimParticipation:
             announced=announced,
             collection=self._owner.new_collection(),
         )
+        self._addressing = addressing
         self.runs.append(run)
-        self._together, self._listening = (), frozenset()
-        self._owner.say_what_run(_run_bytes(spec), 0 if listening else start_round)
+        self._owner.say_what_run(spec.id_bytes, 0 if listening else start_round)
         self._owner.after(0.0, run.begin)
         self.view_changed()
 
@@ -293,7 +264,3 @@ class SimParticipation:
 
     def _is_stopped(self, spec: RunSpec) -> bool:
         return any(notice.stopped for notice in self._roster.runs() if notice.spec.run_id == spec.run_id)
-
-
-def _run_bytes(spec: RunSpec) -> bytes:
-    return bytes.fromhex(spec.run_id)

@@ -34,6 +34,7 @@ class FakeRun:
         self.initial = arguments["initial"]
         self.earlier = arguments["earlier"]
         self.announced = arguments["announced"]
+        self.sink = arguments["sink"]
         self.cohorts: list[list[int]] = []
         self.appeared_to: list[PeerId] = []
         self.state = "running"
@@ -192,7 +193,7 @@ async def test_those_who_have_not_said_yet_that_they_take_part_are_waited_for_a_
     peer.announce()
     run = await begun(peer)
     assert run.cohorts[-1] == [1, 1], "carol is in another run"
-    peer.part.broadcast(1, [b"fragment"], 1)
+    run.sink.broadcast(1, [b"fragment"], 1)
     assert peer.posted[-1] == {ALICE}
     peer.view.said[BOB] = (RUN, 1)
     peer.part.view_changed()
@@ -278,9 +279,9 @@ async def test_nothing_is_sent_to_those_that_have_finished_before_that_round(mak
     run = await begun(peer)
     assert run.cohorts[-1] == [-2, 0, 1]
     for number, recipients in ((1, {ALICE, BOB, CAROL}), (2, {ALICE, BOB, CAROL}), (3, {ALICE, CAROL})):
-        peer.part.broadcast(number, [b"fragment"], 1)
+        run.sink.broadcast(number, [b"fragment"], 1)
         assert peer.posted[-1] == recipients
-    peer.part.send_to_listeners(3, [b"slice"])
+    run.sink.send_to_listeners(3, [b"slice"])
     assert peer.posted[-1] == {CAROL}
 
 
