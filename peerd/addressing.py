@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from peerd.learning import Dealer, FragmentSink, Parcel, copies_of_each
+from peerd.learning import Dealer, FragmentSink, Parcel, copies_of_each, least_part
 from peerd.membership import View
 from peerd.types import PeerId, RunSpec
 
@@ -72,6 +72,11 @@ class Addressing(FragmentSink):
         peers = sorted(self._together - gone)
         copies = copies_of_each(self._spec, len(peers))
         self._send(self._dealer.deal(round_number, peers, parcels, of, copies), round_number)
+
+    def deal_in(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel], of: int) -> None:
+        others = len(self._together)
+        part = least_part(of, others, copies_of_each(self._spec, others))
+        self._send([(peer, self._dealer.deal_in(round_number, peer, parcels, part))], round_number)
 
     def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
         self._send([(peer, parcels)], round_number)

@@ -9,7 +9,7 @@ Never imports torch: that is for `peerd.training`, in the child process alone.
 from peerd.layout import Layout
 from peerd.learning.aggregation import Mean, make_aggregator
 from peerd.learning.catalog import check_task
-from peerd.learning.dealing import Dealer, copies_of_each
+from peerd.learning.dealing import Dealer, copies_of_each, least_part
 from peerd.learning.encoding import Encoding, make_encoding
 from peerd.learning.fragment import (
     Cover,
@@ -50,6 +50,7 @@ __all__ = [
     "encode_fragment",
     "fragment_place",
     "fragment_values",
+    "least_part",
     "make_aggregator",
     "make_encoding",
     "parcel",

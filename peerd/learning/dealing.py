@@ -50,11 +50,6 @@ def most_parts(fragments: int, others: int, copies: int, senders: int) -> int:
     return senders * (least + (least * others < fragments * copies < fragments * others))
 
 
-def part_of(items: Sequence[Item], spec: RunSpec, others: int) -> Sequence[Item]:
-    """Of items in random order: for one peer more, as many as each of the `others` has got."""
-    return items[: least_part(len(items), others, copies_of_each(spec, others))]
-
-
 def deal(
     peers: Sequence[Peer], items: Sequence[Item], copies: int, rng: random.Random
 ) -> list[tuple[Peer, list[Item]]]:

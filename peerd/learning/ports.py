@@ -17,6 +17,10 @@ class FragmentSink(Protocol):
         """Send every parcel to every other peer that takes part in the run, or to as many of them, drawn
         anew, as its spec says (`dealing`). These are some of the round's, which are `of` in all."""
 
+    def deal_in(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel], of: int) -> None:
+        """Send to a peer that has just appeared, or appears again, what it is to have of these parcels, which
+        have gone to the others: all, or a part, and always the same one. The round has `of` in all."""
+
     def send_to(self, peer: PeerId, round_number: int, parcels: Sequence[Parcel]) -> None:
         """Send every parcel to this peer alone. It may have had some of them before it was away: a
         parcel that is sent to a peer again goes under the message id that it had, or it counts twice."""

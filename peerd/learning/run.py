@@ -35,7 +35,6 @@ from peerd.learning.actions import (
     StartTraining,
 )
 from peerd.learning.collect import Others, stale_rounds
-from peerd.learning.dealing import part_of
 from peerd.learning.encoding import make_encoding
 from peerd.learning.fragment import Fragment, Vector, fragment_values
 from peerd.learning.ports import FragmentSink, Ledger, RunObserver, SaveRun
@@ -260,8 +259,7 @@ class Run:
         try:
             run = self.spec.wire_id
             if (own := self._rounds.own_fragments()) is not None:
-                others = Others(self._others).present(own.round)
-                self._sink.send_to(peer, own.round, part_of(own.parcels(run), self.spec, others))
+                self._sink.deal_in(peer, own.round, own.parcels(run), len(own.pieces))
             if (base := self._rounds.base_for_newcomer()) is not None:
                 self._sink.send_to(peer, base.round, base.parcels(run, base.newcomers))
         except Exception as error:

@@ -27,8 +27,7 @@ from peerd.learning.actions import (
     Skipped,
     StartTraining,
 )
-from peerd.learning.collect import Others, stale_rounds
-from peerd.learning.dealing import part_of
+from peerd.learning.collect import stale_rounds
 from peerd.learning.fragment import Vector
 from peerd.learning.pieces import Pieces
 from peerd.sim.settings import Learner, Training
@@ -204,8 +203,7 @@ class SimRun:
             return
         run = self.spec.wire_id
         if (own := self.rounds.own_fragments()) is not None:
-            others = Others(self.others).present(own.round)
-            self._sink.send_to(peer, own.round, part_of(own.parcels(run), self.spec, others))
+            self._sink.deal_in(peer, own.round, own.parcels(run), len(own.pieces))
         if (base := self.rounds.base_for_newcomer()) is not None:
             self._sink.send_to(peer, base.round, base.parcels(run, base.newcomers))
 

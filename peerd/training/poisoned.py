@@ -11,7 +11,7 @@ What a poisoner sends is finite and of the right size: the rest its own daemon w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -20,7 +20,7 @@ from peerd.errors import InvalidInputError
 from peerd.trainerproto import Vector
 from peerd.training.registry import SHIPPED, make_task
 from peerd.training.session import exact_of
-from peerd.training.task import Learner, Outcome, Samples, Share, Task
+from peerd.training.task import Learner, NoStream, Outcome, Samples, Share, Task
 from peerd.types import RunSpec
 
 AttackName = Literal["none", "sign-flip", "noise"]
@@ -65,9 +65,10 @@ class Poisoned:
         return self.inner.data
 
     def learner(self, share: Share) -> Learner:
-        honest = self.inner.learner(share)
         if self.attack == "none" or share.shard >= self.poisoners:
-            return honest
+            return self.inner.learner(share)
+        # Poison is made of the whole update: nothing is sent before there is one.
+        honest = self.inner.learner(replace(share, host=replace(share.host, stream=NoStream())))
         return PoisoningLearner(honest, self.attack, self.scale, (share.spec.seed, share.shard))
 
 

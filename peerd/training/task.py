@@ -126,7 +126,9 @@ class Stream(Protocol):
         ...
 
 
-class _NoStream:
+class NoStream:
+    """Nothing is wanted."""
+
     fragments = 0
 
     def slice(self, index: int) -> slice:
@@ -145,7 +147,7 @@ class Host:
     threads: int = 1
     alive: Callable[[], None] = lambda: None
     """Called after every batch, to tell the daemon that work goes on."""
-    stream: Stream = field(default_factory=_NoStream)
+    stream: Stream = field(default_factory=NoStream)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,20 @@ def test_what_is_no_update_is_refused_and_counted(testbed, programs, until, besi
     folder, config = testbed.folder / "peers" / bad, testbed.folder / f"{bad}.toml"
     hostile = beside(folder, "--config", config, program=[HOSTILE_PEERD])
     until(lambda: all(testbed.call(name, Client.status).peers_alive == 5 for name in honest))
-    same = ("run", "start", "--rounds", str(ROUNDS), "--grace", "2s", "--seed", "7", "--shards", "6")
+    same = (
+        "run",
+        "start",
+        "--rounds",
+        str(ROUNDS),
+        "--grace",
+        "2s",
+        "--seed",
+        "7",
+        "--shards",
+        "6",
+        "--streaming",
+        "0",
+    )  # so that the same comes out twice
 
     def finished(rounds: int = ROUNDS):
         assert hostile.process.poll() is None, hostile.log.read_text()

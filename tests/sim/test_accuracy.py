@@ -22,7 +22,8 @@ MIXING = MixingConfig(hops=1, mean_delay_seconds=0.01, **COVERLESS)
 
 
 def make_spec(seed: int, **changes) -> RunSpec:
-    fields = {**TASK_DEFAULTS[TASK], "rounds": ROUNDS, "grace_seconds": 20.0, **changes}
+    settings = {"rounds": ROUNDS, "grace_seconds": 20.0, "streaming": 0.0}  # which digits-mlp has no use for
+    fields = {**TASK_DEFAULTS[TASK], **settings, **changes}
     return RunSpec(run_id=32 * "7", task=TASK, seed=seed, round_timeout_seconds=60.0, **fields)
 
 

@@ -41,6 +41,9 @@ class Around:
             self.sent.append(("all", round_number, []))
         self.sent[-1][2].extend(parcel.make() for parcel in parcels)
 
+    def deal_in(self, peer, round_number, parcels, of):
+        self.send_to(peer, round_number, parcels)
+
     def send_to(self, peer, round_number, parcels):
         assert peer == PEER
         self.sent.append(("one", round_number, [parcel.make() for parcel in parcels]))
