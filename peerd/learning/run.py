@@ -8,13 +8,9 @@ the others' model of one round, then train). A finished one still gives its last
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
-
-import numpy as np
-from msgspec.structs import replace
 
 from peerd.clock import Clock
 from peerd.config import TrainingConfig
@@ -37,7 +33,9 @@ from peerd.learning.actions import (
 from peerd.learning.collect import Others, stale_rounds
 from peerd.learning.encoding import make_encoding
 from peerd.learning.fragment import Fragment, Vector, fragment_values
+from peerd.learning.kept import Kept
 from peerd.learning.ports import FragmentSink, Ledger, RunObserver, SaveRun
+from peerd.learning.progress import Progress
 from peerd.learning.rounds import Rounds
 from peerd.learning.spent import Spent
 from peerd.learning.trainer import Trainer
@@ -82,9 +80,6 @@ class Run:
         lacking: bool = False,
     ) -> None:
         self.spec = spec
-        self.shard = shard
-        self.shards = shards
-        self.announced = announced
         self.contributes_from = 0
         """As told to the observer: the first round with fragments of this peer, 0 while it listens, -n once
         it has ended with round n, before the last."""
@@ -95,13 +90,19 @@ class Run:
         self._listening = listening
         self._earlier = tuple(earlier)
         self._lacking = lacking
-        self._kept = (start_round - 1, np.zeros(0, np.float32) if initial is None else initial)
-        """The last closed round and its model."""
+        self._kept = Kept(
+            spec, save, start_round - 1, initial, shard=shard, shards=shards, announced=announced
+        )
+        self._progress = Progress(
+            spec,
+            start_round=start_round,
+            listening=listening,
+            announced=announced,
+            payload_bytes=payload_bytes,
+        )
         self._encoding = make_encoding(spec, payload_bytes)
-        self._payload_bytes = payload_bytes
         self._slice_values = fragment_values(payload_bytes)
         self._sink = sink
-        self._save = save
         self._spent = Spent(spec, ledger)
         self._observer = observer
         self._rng = rng
@@ -113,9 +114,6 @@ class Run:
         self._jobs: asyncio.Queue[StartTraining | Evaluate | None] = asyncio.Queue()
         self._early: list[Fragment] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._ended = ""
-        self._error = ""
-        self._digest = "" if initial is None else _digest(initial)
         self._stage = ""
         self._changed = asyncio.Event()
 
@@ -155,7 +153,7 @@ class Run:
     async def _begin(self) -> None:
         self._notify()
         if not self.spec.initial_run:
-            self._keep(finished=False)
+            self._kept.write(finished=False)
         if not self._listening:  # the others may be faster: they are to wait for it
             self._contribute(self._start_round)
         ready = await self._trainer.start(await self._spent.load())
@@ -165,7 +163,7 @@ class Run:
         if initial.shape != ready.initial.shape:
             raise TaskError(f"the checkpoint has {len(initial)} values, the model {ready.parameters}")
         if self.spec.initial_run:  # not before: the earlier model is not given up for one that does not fit
-            self._keep(finished=False)
+            self._kept.write(finished=False)
         self._layout = self._encoding.layout(ready.parameters, ready.exact)
         self._rounds = Rounds(
             self.spec,
@@ -254,7 +252,7 @@ class Run:
     def appeared(self, peer: PeerId) -> None:
         """A peer takes part that did not, or not visibly, or it fell behind: it needs this round's
         fragments, too, and where these are deltas the model that they are from."""
-        if self._rounds is None or self._ended not in ("", "finished"):
+        if self._rounds is None or not self._progress.is_of_use:
             return
         try:
             run = self.spec.wire_id
@@ -286,45 +284,22 @@ class Run:
         if not self.ended:
             self._end("stopped")
             if for_good:
-                self._keep(finished=True)
+                self._kept.write(finished=True)
 
     # -- outputs --------------------------------------------------------------
 
     @property
     def ended(self) -> bool:
-        return bool(self._ended)
+        return bool(self._progress.ended)
 
     def status(self) -> RunStatus:
-        known = RunStatus(
-            spec=self.spec,
-            state=self._ended or "starting",
-            error=self._error,
-            stage="done" if self.ended else "starting",
-            announced=self.announced,
+        return self._progress.status(
+            None if self._rounds is None else self._rounds.status,
+            self._layout,
+            self._others,
+            contributes_from=self.contributes_from,
             epsilon=self._spent.epsilon,
-            contributes_from=abs(self.contributes_from),
-            payload_bytes=self._payload_bytes,
-            model_digest=self._digest,
-        )
-        if self._rounds is None or self._layout is None:
-            contributing = Others(self._others).contributing(self._start_round)
-            cohort, listeners = contributing + (not self._listening), len(self._others) - contributing
-            return replace(known, round=self._start_round, cohort=cohort, listeners=listeners)
-        status = self._rounds.status
-        return replace(
-            known,
-            state=self._ended or status.state,
-            round=status.round,
-            stage="done" if self.ended else status.stage,
-            cohort=status.cohort,
-            listeners=status.listeners,
-            rounds_skipped=status.rounds_skipped,
-            parameters=self._layout.parameters,
-            fragments=self._layout.fragments,
-            fragments_received=status.fragments_received,
-            fragments_expected=status.fragments_expected,
-            results=status.results,
-            ended_by=status.ended_by if self._ended == "finished" else "",
+            model_digest=self._kept.digest,
         )
 
     def trainer_status(self) -> TrainerStatus:
@@ -345,7 +320,7 @@ class Run:
     def _step(self, take: Callable[[Rounds, float], list[Action]]) -> None:
         """Give the rounds an event and do what they ask for. Called from the relay's callbacks too, so
         nothing that goes wrong here may come out: it ends the run, not the daemon."""
-        if self._rounds is None or self._ended not in ("", "finished"):
+        if self._rounds is None or not self._progress.is_of_use:
             return
         try:
             self._do(take(self._rounds, self._clock()))
@@ -384,8 +359,8 @@ class Run:
                     )
                 case Finished():
                     self._end("finished")
-                    if self._kept[0] < self.spec.rounds:
-                        self._keep(finished=True)
+                    if self._kept.round < self.spec.rounds:
+                        self._kept.write(finished=True)
                 case Failed(error=error):
                     self._end("failed", error)
                     self._log.error("run failed on this peer", error=error)
@@ -403,27 +378,12 @@ class Run:
             self._observer.contributes(from_round)
 
     def _close(self, number: int, vector: Vector) -> None:
-        self._digest = _digest(vector)
-        self._kept = (number, vector)
-        self._keep(finished=number == self.spec.rounds)
+        self._kept.close(number, vector)
         # Others may still wait for fragments of this round; what is older helps nobody, unless it counts.
         self._sink.forget_before(number - stale_rounds(self.spec))
 
-    def _keep(self, *, finished: bool) -> None:
-        round_number, vector = self._kept
-        self._save(
-            self.spec,
-            round_number,
-            vector,
-            shard=self.shard,
-            shards=self.shards,
-            announced=self.announced,
-            finished=finished,
-        )
-
     def _end(self, state: str, error: str = "") -> None:
-        self._ended = state
-        self._error = error or self._error
+        self._progress.end(state, error)
         self._jobs.put_nowait(None)
 
     def _live(self) -> Rounds:
@@ -448,7 +408,3 @@ class Run:
         self._observer.stage_changed(self._stage)
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def _digest(vector: Vector) -> str:
-    return hashlib.sha256(vector.data).hexdigest()
