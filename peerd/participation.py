@@ -24,14 +24,12 @@ import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
-import msgspec
-
 from peerd.addressing import Addressing
 from peerd.clock import monotonic, wall
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError, NotFoundError, PeerdError
 from peerd.keeping import RoundKeeper, RunKeeper
-from peerd.learning import Fragment, Run, check_task
+from peerd.learning import Fragment, Run, as_here, check_task
 from peerd.learning.fragment import Vector
 from peerd.membership import RunNotice, View
 from peerd.observe import EventLog, Metrics, Tally
@@ -135,7 +133,7 @@ class Participation:
         """Take part from round 1. ConflictError while another run goes on; bad tasks and data are refused."""
         if self.run is not None and not self.run.ended and self.run.spec.run_id == spec.run_id and announced:
             return self.run.status()  # gossip was faster than the operator
-        await self._make_room(spec)
+        await self._make_room(spec, announced=announced)
         return (await self._begin_anew(spec, announced=announced)).status()
 
     async def end(self) -> RunStatus:
@@ -256,10 +254,8 @@ class Participation:
             return
 
     async def _join(self, spec: RunSpec, late: bool) -> None:
-        if self._config.data_dir:
-            spec = msgspec.structs.replace(spec, data_dir=self._config.data_dir)
         try:
-            await self._make_room(spec)
+            await self._make_room(spec, announced=True)
             await self._begin_anew(spec, announced=True, listening=late)
         except PeerdError as error:
             self._log.warning("announced run not joined", run=spec.run_id[:8], error=str(error))
@@ -291,7 +287,7 @@ class Participation:
 
     def _resume(self, saved: Saved) -> None:
         try:
-            check_task(saved.spec, self._config.tasks)
+            self._check(saved.spec, announced=saved.announced)
         except PeerdError as error:
             self._log.error("run not resumed", run=saved.spec.run_id[:8], error=str(error))
             self._done.add(saved.spec.run_id)
@@ -311,12 +307,15 @@ class Participation:
         )
         self._events.add("run", "resumed", detail=f"{saved.spec.run_id[:8]} after round {saved.round}")
 
-    async def _make_room(self, spec: RunSpec) -> None:
+    async def _make_room(self, spec: RunSpec, *, announced: bool) -> None:
         self._refuse_while_busy()
-        check_task(spec, self._config.tasks)
+        self._check(spec, announced=announced)
         if self._task is not None:  # the last run may still be ending its trainer
             await asyncio.wait({self._task})
         self._refuse_while_busy()
+
+    def _check(self, spec: RunSpec, *, announced: bool) -> None:
+        check_task(as_here(spec, self._config.data_dir, announced=announced), self._config.tasks)
 
     def _refuse_while_busy(self) -> None:
         self.refuse_unless_up()

@@ -38,7 +38,7 @@ class RunKeeper:
         self,
         spec: RunSpec,
         round_number: int,
-        vector: Vector,
+        vector: Vector | None,
         *,
         shard: int,
         shards: int,

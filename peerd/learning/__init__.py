@@ -8,7 +8,7 @@ Never imports torch: that is for `peerd.training`, in the child process alone.
 
 from peerd.layout import Layout
 from peerd.learning.aggregation import Mean, make_aggregator
-from peerd.learning.catalog import check_task
+from peerd.learning.catalog import as_here, check_task
 from peerd.learning.dealing import Dealer, copies_of_each, least_part
 from peerd.learning.encoding import Encoding, make_encoding
 from peerd.learning.fragment import (
@@ -44,6 +44,7 @@ __all__ = [
     "TaskError",
     "TrainerClient",
     "TrainerDied",
+    "as_here",
     "check_task",
     "copies_of_each",
     "decode_payload",

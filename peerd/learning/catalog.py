@@ -5,9 +5,17 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Collection
 
+import msgspec
+
 from peerd.dataset import NEEDS, check_allowed, check_options, find_files
 from peerd.errors import InvalidInputError, NotFoundError
 from peerd.types import SHIPPED_TASKS, RunSpec
+
+
+def as_here(spec: RunSpec, data_dir: str, *, announced: bool) -> RunSpec:
+    """What this host trains by: an announced run's files lie where its own configuration says, if it does.
+    Not what the run's spec is to anybody else: the path is none of the others' business."""
+    return msgspec.structs.replace(spec, data_dir=data_dir) if announced and data_dir else spec
 
 
 def check_task(spec: RunSpec, allowed: Collection[str] = SHIPPED_TASKS) -> None:

@@ -27,7 +27,8 @@ class Kept:
     ) -> None:
         self._spec = spec
         self._save = save
-        self._model = np.zeros(0, np.float32) if model is None else model
+        self._model: Vector | None = np.zeros(0, np.float32) if model is None else model
+        """What has not been given to be written: a large one is not held for nothing."""
         self._shard = shard
         self._shards = shards
         self._announced = announced
@@ -50,6 +51,7 @@ class Kept:
             announced=self._announced,
             finished=finished,
         )
+        self._model = None
 
 
 def _digest(model: Vector) -> str:

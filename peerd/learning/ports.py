@@ -69,7 +69,7 @@ class SaveRun(Protocol):
         self,
         spec: RunSpec,
         round_number: int,
-        vector: Vector,
+        vector: Vector | None,
         *,
         shard: int,
         shards: int,

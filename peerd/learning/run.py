@@ -30,7 +30,8 @@ from peerd.learning.actions import (
     Stage,
     StartTraining,
 )
-from peerd.learning.collect import Others, stale_rounds
+from peerd.learning.catalog import as_here
+from peerd.learning.collect import stale_rounds
 from peerd.learning.encoding import make_encoding
 from peerd.learning.fragment import Fragment, Vector, fragment_values
 from peerd.learning.kept import Kept
@@ -108,7 +109,8 @@ class Run:
         self._rng = rng
         self._clock = clock
         self._log = log.bind(run=spec.run_id[:8])
-        self._trainer = Trainer(training, spec, shard, shards, self._log, self._notify)
+        here = as_here(spec, training.data_dir, announced=announced)
+        self._trainer = Trainer(training, here, shard, shards, self._log, self._notify)
         self._rounds: Rounds | None = None
         self._layout: Layout | None = None
         self._jobs: asyncio.Queue[StartTraining | Evaluate | None] = asyncio.Queue()

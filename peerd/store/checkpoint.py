@@ -67,14 +67,18 @@ class Checkpoint:
         self,
         spec: RunSpec,
         round_number: int,
-        vector: Vector,
+        vector: Vector | None,
         *,
         shard: int,
         shards: int,
         announced: bool,
         finished: bool,
     ) -> None:
-        """Replace the checkpoint. OSError when the disk refuses; the earlier one is then intact."""
+        """Replace the checkpoint; without a vector only say of the one that is there whether it is finished,
+        if it is of that run. OSError when the disk refuses; the earlier one is then intact."""
+        if vector is None:
+            self._mark(spec.run_id, finished=finished)
+            return
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._clear_leftovers()
         data = np.ascontiguousarray(vector, dtype="<f4").data.cast("B")
@@ -83,6 +87,12 @@ class Checkpoint:
         digest = hashlib.sha256(data).hexdigest()
         record = _Record(spec, round_number, shard, shards, announced, finished, len(vector), digest, name)
         write_atomic(self._folder / _RECORD_FILE, msgspec.json.encode(record), 0o600)
+
+    def _mark(self, run_id: str, *, finished: bool) -> None:
+        record = self._record()
+        if record is not None and record.spec.run_id == run_id:
+            record = msgspec.structs.replace(record, finished=finished)
+            write_atomic(self._folder / _RECORD_FILE, msgspec.json.encode(record), 0o600)
 
     def load(self) -> Saved | None:
         """What was saved; None when there is nothing. InvalidInputError when it is corrupt."""

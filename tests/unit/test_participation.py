@@ -354,3 +354,14 @@ async def test_a_crash_loses_neither_what_was_measured_nor_that_the_model_is_mis
         peer.part.start(peer.spawn)
         assert (peer.run.earlier, peer.run.lacking, peer.run.listening) == (("measured",), lacking, True)
         assert (peer.run.initial or []) == vector
+
+
+async def test_where_this_host_has_its_files_is_nobody_elses_business(make, monkeypatch):
+    """They are looked for there; the run is still the announced one, which others may take up again."""
+    looked: list[str] = []
+    peer = make(TrainingConfig(data_dir="/home/me/private"))
+    monkeypatch.setattr(participation, "check_task", lambda spec, _: looked.append(spec.data_dir))
+    peer.announce()
+    run = await begun(peer)
+    assert looked == ["/home/me/private"]
+    assert run.spec.data_dir == ""

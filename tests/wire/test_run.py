@@ -70,7 +70,7 @@ class Around:
         self.measured.append((result.round, result.accuracy))
 
     def save(self, spec, round_number, vector, **rest):
-        self.saved.append((round_number, vector.copy(), rest))
+        self.saved.append((round_number, None if vector is None else vector.copy(), rest))
 
     async def released(self, run_id):
         return self.counted

@@ -12,7 +12,7 @@ import pytest
 
 from peerd.dataset import CIFAR10_FILES, MNIST_FILES, find_files
 from peerd.errors import DeniedError, InvalidInputError, NotFoundError
-from peerd.learning import check_task
+from peerd.learning import as_here, check_task
 from peerd.presets import TASK_DEFAULTS
 from peerd.types import SHIPPED_TASKS, RunSpec
 
@@ -130,3 +130,10 @@ def test_the_daemon_side_never_imports_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert result.returncode == 0, result.stderr.decode()
+
+
+def test_announced_runs_find_their_files_where_the_host_says(make_spec: MakeSpec) -> None:
+    spec = make_spec(data_dir="/srv/announced")
+    assert as_here(spec, "", announced=True).data_dir == "/srv/announced"
+    assert as_here(spec, "/mine", announced=True).data_dir == "/mine"
+    assert as_here(spec, "/mine", announced=False).data_dir == "/srv/announced"

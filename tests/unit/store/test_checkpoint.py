@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -192,3 +193,15 @@ def test_a_record_that_names_a_file_outside_is_refused(folder):
 def test_files_are_the_owners_alone(folder):
     Checkpoint(folder).save(SPEC, 1, vector(1.0), **REST)
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+def test_that_it_is_finished_can_be_said_without_the_model(folder):
+    checkpoint = Checkpoint(folder)
+    checkpoint.save(SPEC, 2, None, **{**REST, "finished": True})
+    assert checkpoint.load() is None, "there is nothing to say it of"
+    checkpoint.save(SPEC, 2, vector(2), **{**REST, "finished": False})
+    checkpoint.save(msgspec.structs.replace(SPEC, run_id="0" * 32), 2, None, **{**REST, "finished": True})
+    assert not checkpoint.load().finished, "another run's"
+    checkpoint.save(SPEC, 2, None, **{**REST, "finished": True})
+    saved = checkpoint.load()
+    assert saved.finished and (saved.round, saved.vector.tolist()) == (2, vector(2).tolist())
