@@ -21,7 +21,7 @@ def test_it_is_told_once(contribution: Contribution) -> None:
     assert not contribution.includes(1)
     assert contribution.begin(1) == [Contribute(1)]
     assert contribution.begin(1) == contribution.begin(2) == []
-    assert contribution.includes(2)
+    assert contribution.includes(1) and contribution.includes(2)
 
 
 def test_who_listens_contributes_from_the_next_round_on_if_it_has_a_model(contribution: Contribution) -> None:
