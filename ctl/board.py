@@ -217,7 +217,9 @@ RUN_SPARE = ("Task", "Listening#", "Run")
 
 def runs_table(answers: Sequence[Answer[runs_pb2.RunStatus]]) -> Table:
     """One row a peer."""
-    return fitting(RUN_COLUMNS, (_run_row(answer) for answer in answers), RUN_SPARE)
+    private = any(answer.value.HasField("epsilon") for answer in answers)
+    columns = (*RUN_COLUMNS, "Epsilon#") if private else RUN_COLUMNS
+    return fitting(columns, (_run_row(answer)[: len(columns)] for answer in answers), RUN_SPARE)
 
 
 def _run_row(answer: Answer[runs_pb2.RunStatus]) -> tuple[object, ...]:
@@ -233,6 +235,7 @@ def _run_row(answer: Answer[runs_pb2.RunStatus]) -> tuple[object, ...]:
         status.listeners,
         status.contributes_from or "-",
         status.rounds_skipped,
+        epsilon_of(status.epsilon) if status.HasField("epsilon") else "",
     )
 
 

@@ -226,7 +226,8 @@ def past(run_id: str, *accuracies: float, **changes: Any) -> runs_pb2.RunStatus:
     return status
 
 
-def test_runs_side_by_side(two: Any, peerctl: Any, tmp_path: Path) -> None:
+def test_runs_side_by_side(two: Any, peerctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # columns that can be spared are left out of a narrow one
     two[0].past = {OLD: past(OLD, 0.25, 0.75, 0.5), NEW: past(NEW, 0.5, encoding="int8")}
     compared = peerctl.json("run", "compare", "abab", NEW)
     first, second = compared
