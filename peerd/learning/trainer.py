@@ -1,8 +1,9 @@
 """The trainer of one run, kept going: when its process dies, it is started again and the job is redone.
 
 A job is a round's training or an evaluation; it starts from the weights that it is given, so doing it twice
-gives the same, but for noise, if the spec asks for it; what a dead process has made was seen by nobody. After
-`max_restarts` deaths the run fails on this peer.
+gives the same, but for noise, if the spec asks for it, and for what was frozen when. Fragments that a dead
+process had made final stay as they were sent; with noise nothing is sent before it is done, and what a dead
+process has made was seen by nobody. After `max_restarts` deaths the run fails on this peer.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Learner(Protocol):
 
     Deterministic: what `train` gives depends on the spec, the shard, the round and the vector, so that a
     trainer that was killed and started again trains the same round alike (but for what an optimiser
-    remembers).
+    remembers, and for what was frozen when, which is a secret).
 
     `exact`, an int, may say how many values at the end of the vector must not be rounded coarsely (int8,
     top-k, random-mask): what is measured and not learned, such as variances. Alike on all peers.

@@ -1,23 +1,27 @@
 """What a round of training costs with anonymity: six real peers beside a bare loop. One JSON object.
 
-The reference task: six peers, `mnist-cnn`, 1,000 images each a round, batches of 64, Adam 1e-3, five rounds,
-1,000 test images. In one run, in turns, `--repeats` times:
+The reference task: six peers, `mnist-cnn`, 1,000 images each a round, batches of 64, Adam 1e-3, five
+rounds. In one run, in turns, `--repeats` times:
 
-    bare            no network, no framework: six learners one after the other, a plain mean, one
-                    evaluation of the aggregate; the quicker of one process with all cores for torch, and one
-                    process for each core with some of the learners
-    mixing          six daemons, three hops, acknowledgements, 50 ms mean delay; streaming as by default
+    bare            no network, no framework: six learners one after the other, a plain mean, one evaluation
+                    of the aggregate on 1,000 images; the quicker of one process with all cores for torch, and
+                    one process for each core with some of the learners
+    mixing          six daemons, three hops, acknowledgements, 50 ms mean delay; int8 on the wire, streaming
+                    as by default; every peer measures its own model and the aggregate on 250 images
     mixing_burst    the same with nothing frozen: everything is sent when training is over
-    direct          six daemons, no hops
+    mixing_float32  the same as mixing with float32 on the wire
+    direct          the same as mixing without hops
 
     seconds         of a round, median over repeats, of the mean over peers and all rounds but the last (which
                     ends with an evaluation on all 10,000 test images, on every peer)
     ratio_to_bare   of these seconds
     accuracy        of the aggregate after each round, mean over the peers
     uss_bytes       unshared memory of all daemons and trainers together, most of all samples
-    bytes_on_links  of a round, all peers together; cover is off
-    streaming_gain  seconds of mixing_burst / seconds of mixing; also in a network with shaped sending
-                    (`--shaped`), where the wait after training is what counts
+    bytes_on_links  of a round, all peers together; cover is off, keepalive and gossip are in
+    streaming_gain  seconds of mixing_burst / seconds of mixing
+
+With `--shaped`, where sending is slow and so the wait after training counts: 6,000 images a peer, float32,
+own messages leave at 20 a second, half of the batches freeze, and none: `streaming_gain_shaped`.
 
     python tests/bench/round.py --mnist ../shared/data/mnist
 """
@@ -52,6 +56,7 @@ from peerd.types import RunSpec
 
 PEERS = 6
 TEST_IMAGES = 1_000
+TEST_IMAGES_OF_A_PEER = 250
 CALL_SECONDS = 30.0
 POLL_SECONDS = 0.5
 RUN_SECONDS = 600.0
@@ -73,7 +78,7 @@ def reference(mnist: Path, rounds: int, **changes: Any) -> RunSpec:
         "rounds": rounds,
         "seed": 1,
         "samples_per_round": 1_000,
-        "test_samples": TEST_IMAGES,
+        "test_samples": TEST_IMAGES_OF_A_PEER,
         "batch_size": 64,
         "local_epochs": 1,
         "learning_rate": 1e-3,
@@ -237,7 +242,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[d
     testbed = await bring_up(folder, Plan.make(PEERS, **MIXING), 120.0, lambda *_: None)
 
     async def peers(name: str, **changes: Any) -> None:
-        spec = reference(options.mnist, options.rounds, **changes)
+        spec = reference(options.mnist, **({"rounds": options.rounds} | changes))
         found.setdefault(name, []).append(await testbed.while_alive(run_on(testbed, spec)))
         print(name, json.dumps(found[name][-1]), file=sys.stderr)
 
@@ -247,15 +252,16 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[d
                 await asyncio.to_thread(run_bare, reference(options.mnist, options.rounds))
             )
             print("bare", json.dumps(found["bare"][-1]), file=sys.stderr)
-            await peers("mixing")
-            await peers("mixing_burst", streaming=0.0)
+            await peers("mixing", encoding="int8")
+            await peers("mixing_burst", encoding="int8", streaming=0.0)
+            await peers("mixing_float32")
             await mix(testbed, direct=True)
-            await peers("direct")
+            await peers("direct", encoding="int8")
             await mix(testbed, direct=False)
         if options.shaped:
             await mix(testbed, send_rate_per_second=SHAPED_RATE)
-            long = {"samples_per_round": 6_000}
-            await peers("shaped", **long)
+            long = {"samples_per_round": 6_000, "rounds": 3}
+            await peers("shaped", streaming=0.5, **long)
             await peers("shaped_burst", streaming=0.0, **long)
     finally:
         testbed.down()
