@@ -271,6 +271,7 @@ def resume(
     if settings.output != "json":
         measured = f" (accuracy {checkpoint.accuracy:.4f})" if checkpoint.test_samples else ""
         click.echo(f"Begins with round {checkpoint.round} of run {spec.initial_run[:RUN_DIGITS]}{measured}.")
+    tell_cost(settings, spec)
     return _launch(settings, targets, spec, present, certificate, join_window, wait)
 
 

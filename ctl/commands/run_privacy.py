@@ -71,6 +71,7 @@ def tell_cost(settings: Settings, spec: RunSpec) -> None:
     if not spec.privacy_clip:
         return
     found = tasks.privacy(spec) if spec.noised else None
+    earlier = ", and what earlier runs on the same data have cost comes on top" if spec.initial_run else ""
     if settings.output == "json":
         if found is not None:
             render.print_notice({"privacy": found})
@@ -81,5 +82,5 @@ def tell_cost(settings: Settings, spec: RunSpec) -> None:
     else:
         click.echo(
             f"Privacy: after {number_of(spec.rounds, 'round')} each peer has spent epsilon "
-            f"{epsilon_of(found['epsilon'])} at delta {spec.privacy_delta:g}."
+            f"{epsilon_of(found['epsilon'])} at delta {spec.privacy_delta:g}{earlier}."
         )
