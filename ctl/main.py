@@ -9,6 +9,7 @@ def main() -> None:
     """Run the command line. Never returns: exits with one of the documented codes."""
     # gRPC's C core logs refused handshakes to stderr by itself, and looks at this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # see `peerd.control`: testbeds start daemons
     from ctl.cli import cli
 
     cli.main()

@@ -42,8 +42,10 @@ def make_spec(mnist: Path, rounds: int, **changes: Any) -> RunSpec:
         data_dir=str(mnist.resolve()),
         rounds=rounds,
         seed=1,
-        batch_size=64,
-        learning_rate=1e-3,
+        batch_size=16,
+        learning_rate=2e-3,
+        schedule="cosine",
+        test_samples=1_000,
         grace_seconds=60.0,
         round_timeout_seconds=600.0,
         **changes,
@@ -116,7 +118,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--mnist", type=Path, default=Path("../shared/data/mnist"), metavar="DIR")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--plot", type=Path, metavar="FILE")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="peerd-mnist-") as folder:
