@@ -175,12 +175,6 @@ class Models:
             self.model = frozen(self._values)  # stands in for what is missing, so the old one can go
         return new
 
-    def pack(self, update: Vector) -> Pieces:
-        """All of a trained model at once."""
-        pieces = self.begin(update)
-        self.add(pieces, update, range(self._layout.fragments))
-        return pieces
-
     def close(self, aggregator: Aggregator, received: Slices | None, own: Pieces | None) -> None:
         """The round is over. own: None where this peer listened; received: slices of the round's base."""
         last = None if self._deltas else self.model

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from peerd.config import TrainingConfig
-from peerd.learning import TaskError, TrainerClient
+from peerd.learning import Layout, TaskError, TrainerClient
 from peerd.types import RunSpec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -111,3 +111,59 @@ async def test_a_big_synthetic_model_is_cheap(clients: list[TrainerClient]) -> N
     trained = await client.train(1, ready.initial)
     assert trained.accuracy == pytest.approx(0.5, abs=0.01)
     assert np.isfinite(trained.update).all()
+
+
+EAGER = """
+import numpy as np
+from peerd.training import Outcome, Samples
+
+def make(lies: str = ""):
+    return Eager(lies)
+
+class Eager:
+    classes = 2
+    def __init__(self, lies):
+        self.lies = lies
+    def data(self):
+        samples = Samples(np.zeros((8, 1), np.float32), np.arange(8) % 2)
+        return samples, samples
+    def learner(self, share):
+        self.stream, self.alive = share.host.stream, share.host.alive
+        return self
+    def vector(self):
+        return np.zeros(10, np.float32)
+    def train(self, round, vector):
+        trained = vector + 1
+        self.alive()
+        if self.stream.fragments:  # and then it says nothing any more
+            self.stream.put(0, trained[self.stream.slice(0)])
+        if self.lies:
+            trained[0] = 7
+        return trained, Outcome(0.0, 0.5, 8, 0.0)
+    def evaluate(self, vector, samples):
+        self.alive()
+        return Outcome(0.0, 0.5, 8, 0.0)
+"""
+
+
+async def test_what_a_learner_gives_last_needs_no_word_of_it(
+    clients: list[TrainerClient], tmp_path: Path
+) -> None:
+    (tmp_path / "eager.py").write_text(EAGER)
+    client = client_in(clients, tasks=("eager:make",), task_path=str(tmp_path))
+    ready = await client.start(RunSpec(run_id=RUN, task="eager:make"), 0, 2)
+    trained = await client.train(1, ready.initial, Layout(10, 4))
+    assert trained.update.tolist() == [1.0] * 10
+    assert (await client.evaluate(trained.update, 0)).samples == 8
+    assert (await client.train(2, trained.update, Layout(10, 4))).update.tolist() == [2.0] * 10
+
+
+async def test_a_learner_that_changes_what_it_has_given_ends_its_run_in_one_line(
+    clients: list[TrainerClient], tmp_path: Path
+) -> None:
+    (tmp_path / "eager.py").write_text(EAGER)
+    client = client_in(clients, tasks=("eager:make",), task_path=str(tmp_path))
+    spec = RunSpec(run_id=RUN, task="eager:make", task_options={"lies": "yes"})
+    ready = await client.start(spec, 0, 2)
+    with pytest.raises(TaskError, match="changed fragment 0 after it had been called final"):
+        await client.train(1, ready.initial, Layout(10, 4))

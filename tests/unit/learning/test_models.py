@@ -39,6 +39,13 @@ def make_models(spec: RunSpec, initial: np.ndarray, rng: random.Random, *, based
     return Models(spec, layout, initial, encoding=encoding, slices=slices, based=based, rng=rng)
 
 
+def pack(models: Models, update: np.ndarray) -> Pieces:
+    """All of it at once."""
+    pieces = models.begin(update)
+    models.add(pieces, update, range(len(pieces)))
+    return pieces
+
+
 class Cohort:
     """Peers that go half of the way to a target, with noise of their own; fragments get lost for good."""
 
@@ -62,7 +69,7 @@ class Cohort:
         for peer in self.peers:
             move = 0.5 * (self.target + self.noise.normal(0, 0.3, PARAMETERS) - peer.start)
             self.step = float(np.linalg.norm(move))
-            updates.append(peer.pack((peer.start + move).astype(np.float32)))
+            updates.append(pack(peer, (peer.start + move).astype(np.float32)))
         shares = [peer.share(number, len(self.peers), newcomers=True, everyone=True) for peer in self.peers]
         all_peers = [*self.peers, *([newcomer] if newcomer else [])]
         for at, peer in enumerate(all_peers):
@@ -151,7 +158,7 @@ def test_what_was_not_sent_is_sent_later(encoding: str) -> None:
     sent = np.zeros(PARAMETERS)
     distances = []
     for number in range(1, 41):
-        pieces = models.pack(models.start + update)  # a base that stays, and the same move each time
+        pieces = pack(models, models.start + update)  # a base that stays, and the same move each time
         for index in range(layout.fragments):
             sent[layout.slice(index)] += pieces.values(index)
         distances.append(float(np.linalg.norm(sent / number - update) / np.linalg.norm(update)))
@@ -167,7 +174,7 @@ def test_what_training_finds_again_is_not_counted_twice(encoding: str) -> None:
     layout, step = make_encoding(spec, PAYLOAD).layout(PARAMETERS), float(np.abs(target).max()) / 127
     for _ in range(40):
         before = np.abs(target - models.model)
-        models.close(make_aggregator(spec, layout, 5), None, models.pack(target))
+        models.close(make_aggregator(spec, layout, 5), None, pack(models, target))
         assert (np.abs(target - models.model) <= np.maximum(before, step)).all()
     assert float(np.linalg.norm(target - models.model)) < 0.2 * float(np.linalg.norm(target))
 
@@ -185,8 +192,8 @@ def test_a_piece_is_the_same_whenever_it_is_asked_for(encoding: str) -> None:
 
 def test_a_new_update_leaves_pieces_of_the_last_one_as_they_were() -> None:
     models = make_models(make_spec("top-k"), np.zeros(2_000, np.float32), random.Random(1))
-    old = models.pack(np.ones(2_000, np.float32))
-    new = models.pack(np.full(2_000, 50.0, np.float32))
+    old = pack(models, np.ones(2_000, np.float32))
+    new = pack(models, np.full(2_000, 50.0, np.float32))
     assert max(old.values(0)) <= 1.0 < max(new.values(0))
 
 
@@ -201,7 +208,7 @@ def test_bit_by_bit_the_same_is_sent_as_at_once(encoding: str, delta: bool) -> N
     for _ in range(3):
         update = noise.normal(size=2_000).astype(np.float32)
         growing = np.zeros_like(update)
-        at_once, bit_by_bit = whole.pack(update.copy()), parts.begin(growing)
+        at_once, bit_by_bit = pack(whole, update.copy()), parts.begin(growing)
         for indices in (range(1, layout.fragments, 2), range(layout.fragments)):
             for index in indices:
                 growing[layout.slice(index)] = update[layout.slice(index)]
@@ -222,7 +229,7 @@ def test_what_is_not_final_is_neither_sent_nor_taken_from_the_rest() -> None:
     models.add(first, np.ones(2_000, np.float32), [1])
     with pytest.raises(KeyError):
         first[0]
-    second = models.pack(np.full(2_000, 4.0, np.float32))
+    second = pack(models, np.full(2_000, 4.0, np.float32))
     assert max(second.values(0)) == pytest.approx(4.0), "nothing was sent of it before"
     assert max(second.values(1)) >= 4.0
 
