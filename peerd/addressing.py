@@ -48,6 +48,8 @@ class Addressing(FragmentSink):
         self._dealer = Dealer(rng)
         self._together: frozenset[PeerId] = frozenset()
         self._listening: frozenset[PeerId] = frozenset()
+        self.model = b""
+        """Of which form this peer's is; who has another is left out. Empty: not known yet."""
 
     def look(self) -> Seen:
         others = self._others()
@@ -93,4 +95,4 @@ class Addressing(FragmentSink):
         self._cancel(round_number)
 
     def _others(self) -> list[tuple[PeerId, int]]:
-        return self._view.taking_part(self._spec.id_bytes)
+        return self._view.taking_part(self._spec.id_bytes, self.model)

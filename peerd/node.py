@@ -47,6 +47,7 @@ from peerd.posting import Post
 from peerd.presence import Presence
 from peerd.relay import Mixnet, Pump
 from peerd.report import Report
+from peerd.samemodel import SameModel
 from peerd.sphinx import Epochs, Geometry
 from peerd.store import Checkpoint, Releases
 from peerd.tracing import TraceFile
@@ -234,6 +235,7 @@ class Node:
             keeper=self._run_keeper,
             rounds=self._round_keeper,
             post=self._post,
+            same=SameModel(self.view, self.events, self.alarms),
             tell=self._presence.takes_part,
             rng=self._rng,
             tally=self.tally,

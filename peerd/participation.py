@@ -34,6 +34,7 @@ from peerd.learning.fragment import Vector
 from peerd.membership import RunNotice, View
 from peerd.observe import EventLog, Metrics, Tally
 from peerd.posting import Post
+from peerd.samemodel import SameModel
 from peerd.status import RoundResult, RunStatus
 from peerd.store import Saved
 from peerd.types import DropReason, PeerId, RunSpec
@@ -56,14 +57,16 @@ class Participation:
         keeper: RunKeeper,
         rounds: RoundKeeper,
         post: Post,
-        tell: Callable[[bytes, int], None],
+        same: SameModel,
+        tell: Callable[[bytes, int, bytes], None],
         rng: random.Random,
         tally: Tally,
         metrics: Metrics,
         events: EventLog,
         log: Any,
     ) -> None:
-        """`tell`: the run and the first contributed round go into this peer's descriptor."""
+        """`tell`: the run, the first contributed round and the form of the model go into this peer's
+        descriptor."""
         self._me = me
         self._config = config
         self._view = view
@@ -72,6 +75,7 @@ class Participation:
         self._keeper = keeper
         self._rounds = rounds
         self._post = post
+        self._same = same
         self._tell = tell
         self._rng = rng
         self._tally = tally
@@ -116,7 +120,7 @@ class Participation:
         self._leaving = True
         if self.run is not None:
             self._end(self.run)
-        self._tell(b"", 0)
+        self._depart()
 
     # -- commands -------------------------------------------------------------
 
@@ -180,6 +184,7 @@ class Participation:
         if run is None or addressing is None or (run.ended and not self._lingers(run)):
             self._consider()
             return
+        self._same.look()
         seen = addressing.look()
         run.set_cohort([*seen.contributes_from, *self._about_to_begin()], len(self._members()) - 1)
         for peer in addressing.meet(seen):
@@ -216,7 +221,15 @@ class Participation:
 
     def contributes(self, from_round: int) -> None:
         if self.run is not None and not self._leaving:
-            self._tell(self.run.spec.id_bytes, from_round)
+            self._tell(self.run.spec.id_bytes, from_round, self._same.form)
+
+    def model_known(self, form: bytes) -> None:
+        if self.run is None or self._addressing is None or self._leaving:
+            return
+        self._addressing.model = form
+        self._same.known(form)
+        self._tell(self.run.spec.id_bytes, self.run.contributes_from, form)
+        self.view_changed()
 
     def trainer_spent(self, stage: str, cpu_seconds: float) -> None:
         self._metrics.trainer_spent(stage, cpu_seconds)
@@ -367,7 +380,8 @@ class Participation:
         if announced and not listening:
             self._settles_at = monotonic() + SETTLING_SECONDS
             asyncio.get_running_loop().call_later(SETTLING_SECONDS, self.view_changed)
-        self._tell(spec.id_bytes, 0 if listening else start_round)
+        self._same.begin(spec)
+        self._tell(spec.id_bytes, 0 if listening else start_round, b"")
         self._task = self._spawn(self._live_through(run))
         self.view_changed()
         how = "listens" if listening else "begins"
@@ -391,8 +405,13 @@ class Participation:
             if status.results:
                 self._rounds.keep_results(status)
             if self.run is run and not self._lingers(run):
-                self._tell(b"", 0)
+                self._depart()
         self._consider()
+
+    def _depart(self) -> None:
+        """Take part in no run any more, and say so."""
+        self._same.end()
+        self._tell(b"", 0, b"")
 
     @staticmethod
     def _lingers(run: Run) -> bool:

@@ -54,14 +54,15 @@ class Presence:
     def keys_changed(self) -> None:
         self._publish(self._rotation.descriptor)
 
-    def takes_part(self, run: bytes, contributes_from: int) -> None:
+    def takes_part(self, run: bytes, contributes_from: int, model: bytes) -> None:
         """`contributes_from`: the first round with this peer's fragments, 0 while it listens, -n when it has
         finished with round n."""
         number, finished = abs(contributes_from), contributes_from < 0
-        self._say(replace(self._about, run=run, contributes_from=number, finished=finished))
+        about = replace(self._about, run=run, contributes_from=number, finished=finished, model=model)
+        self._say(about)
 
     def leaves(self) -> None:
-        self._say(replace(self._about, leaving=True, run=b"", contributes_from=0, finished=False))
+        self._say(replace(self._about, leaving=True, run=b"", contributes_from=0, finished=False, model=b""))
 
     def heard(self, descriptor: Descriptor) -> None:
         """A descriptor of this peer that this instance has not made: of an earlier one, or of another."""

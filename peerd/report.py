@@ -168,6 +168,7 @@ class Report:
         now = monotonic()
         """For `peerctl peers`: every other enrolled peer."""
         now, loops = monotonic(), self._mixnet.delivery.loops
+        others = self._other_models()
         rows = []
         for peer in self._view.peers():
             descriptor = self._view.descriptor(peer)
@@ -192,10 +193,15 @@ class Report:
                     damped=self._view.damped(peer),
                     run_id="" if descriptor is None else descriptor.run.hex(),
                     contributes_from=0 if descriptor is None else descriptor.contributes_from,
+                    other_model=peer in others,
                     loop_excess_seconds=loops.excess(peer),
                 )
             )
         return rows
+
+    def _other_models(self) -> list[PeerId]:
+        own = self._view.descriptor(self._members.state.peer_id)
+        return [] if own is None else self._view.with_other_models(own.run, own.model)
 
     def sample(self, mixing: MixingConfig, run: Run | None, *, draining: bool) -> Sample:
         """For the metrics, at each scrape."""

@@ -146,6 +146,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     damped: bool = False
     run_id: str = ""
     contributes_from: int = 0
+    other_model: bool = False
     loop_excess_seconds: float | None = None
 
 

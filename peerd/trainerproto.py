@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -25,6 +26,10 @@ MAX_LINE = 64 * 1024
 """Bytes of a message, its newline included."""
 MAX_PARAMETERS = 2**28
 """Floats of a model: 1 GiB for each slot."""
+
+
+FORM_BYTES = 8
+"""Of the hash of a model's form."""
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
@@ -88,6 +93,8 @@ class Ready(_Report, frozen=True, kw_only=True):
     """What the updates cost that `Begin` tells of; None without noise."""
     exact: int = 0
     """So many at the end must not be rounded coarsely; fewer than all."""
+    form: Annotated[bytes, msgspec.Meta(min_length=FORM_BYTES, max_length=FORM_BYTES)]
+    """A hash of the form of the model: of names and shapes, as the learner has them."""
 
 
 class Progress(_Report, frozen=True, kw_only=True):

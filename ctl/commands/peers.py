@@ -100,4 +100,6 @@ def _run(peer: peers_pb2.Peer) -> str:
     """What the peer says of its part in a run."""
     if not peer.run_id:
         return ""
+    if peer.other_model:
+        return "other model"
     return f"from {peer.contributes_from}" if peer.contributes_from else "listens"

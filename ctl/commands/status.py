@@ -25,6 +25,7 @@ ALARMS = {
     "disk": "DISK: state cannot be written, so a restart would lose it; relaying goes on (free some space)",
     "clock": "CLOCK: this peer's and the others' differ too much (peerctl peers -o json; set the clock)",
     "identity": "IDENTITY: a second daemon runs with this peer's keys (peerctl events); end one of the two",
+    "model": "MODEL: a task's code makes another model on some host (peerctl events); it is left out",
 }
 """What the daemon's alarms mean."""
 SPARE = ("Up#", "RTT#", "Run", "Forwarded#", "Memory#")

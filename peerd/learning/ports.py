@@ -45,6 +45,9 @@ class RunObserver(Protocol):
         """Tell all peers that this one's fragments come from that round on; 0: none come any more; -n: round
         n was the last, and the run has more."""
 
+    def model_known(self, form: bytes) -> None:
+        """The trainer has told of which form its model is: 8 bytes, the same on every peer of the run."""
+
     def trainer_spent(self, stage: str, cpu_seconds: float) -> None:
         """The trainer has done a job."""
 

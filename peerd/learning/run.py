@@ -166,6 +166,7 @@ class Run:
             raise TaskError(f"the checkpoint has {len(initial)} values, the model {ready.parameters}")
         if self.spec.initial_run:  # not before: the earlier model is not given up for one that does not fit
             self._kept.write(finished=False)
+        self._observer.model_known(ready.form)
         self._layout = self._encoding.layout(ready.parameters, ready.exact)
         self._rounds = Rounds(
             self.spec,

@@ -78,6 +78,8 @@ class TrainerReady:
     """Spent before; None without noise."""
     exact: int = 0
     """Of the parameters, so many at the end must not be rounded coarsely."""
+    form: bytes = b""
+    """8 bytes, see `Learner.form`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +181,7 @@ class TrainerClient:
         except (ValueError, OSError) as error:
             raise await self._died(child, str(error)) from None
         child.parameters = ready.parameters
-        return TrainerReady(ready.parameters, initial, ready.epsilon, ready.exact)
+        return TrainerReady(ready.parameters, initial, ready.epsilon, ready.exact, ready.form)
 
     async def train(
         self,

@@ -15,6 +15,7 @@ class About:
     run: bytes = b""
     contributes_from: int = 0
     finished: bool = False
+    model: bytes = b""
     instance: int = 0
     started_at: float = 0.0
     software: str = ""

@@ -25,6 +25,7 @@ MAX_BYTES = 4096
 MAX_MIX_KEYS = 2
 MAX_ADDRESSES = 8
 RUN_BYTES = 16
+MODEL_BYTES = 8
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}", re.ASCII)
 SOFTWARE = re.compile(r"[!-~]{0,32}", re.ASCII)
 """A version number as Python packages have it; it is printed as it is."""
@@ -47,6 +48,8 @@ class Descriptor:
     """The first round that has its fragments; 0: it only listens yet."""
     finished: bool
     """It ended before the run's last round: that one was its last, too."""
+    model: bytes
+    """8 bytes of a hash of the form of the model that it trains; empty: it does not know yet."""
     instance: int
     """Drawn at each start of its daemon; 0 before the first."""
     started_at: float
@@ -105,6 +108,7 @@ def sign_descriptor(
     run: bytes = b"",
     contributes_from: int = 0,
     finished: bool = False,
+    model: bytes = b"",
     instance: int = 0,
     started_at: float = 0.0,
     software: str = "",
@@ -120,6 +124,7 @@ def sign_descriptor(
         run=run,
         contributes_from=contributes_from,
         finished=finished,
+        model=model,
         instance=instance,
         started_at_ms=round(started_at * 1000),
         software=software,
@@ -146,7 +151,9 @@ def decode_descriptor(data: bytes) -> Descriptor | None:
         public.verify(signed.signature, DOMAIN + signed.descriptor)
         if not NAME.fullmatch(body.name) or not 1 <= len(body.addresses) <= MAX_ADDRESSES:
             return None
-        if len(body.run) not in (0, RUN_BYTES) or not SOFTWARE.fullmatch(body.software):
+        if len(body.run) not in (0, RUN_BYTES) or len(body.model) not in (0, MODEL_BYTES):
+            return None
+        if not SOFTWARE.fullmatch(body.software):
             return None
         for address in body.addresses:
             check_address(address)
@@ -162,6 +169,7 @@ def decode_descriptor(data: bytes) -> Descriptor | None:
         run=body.run,
         contributes_from=body.contributes_from,
         finished=body.finished,
+        model=body.model,
         instance=body.instance,
         started_at=body.started_at_ms / 1000,
         software=body.software,

@@ -50,6 +50,7 @@ def _says(descriptor: Descriptor) -> tuple[object, ...]:
         descriptor.run,
         descriptor.contributes_from,
         descriptor.finished,
+        descriptor.model,
         descriptor.instance,
         descriptor.software,
     )

@@ -186,9 +186,10 @@ class View:
         """The other peers that count: also suspects, but none that is held back."""
         return tuple(entry.peer for entry in self._living())
 
-    def taking_part(self, run: bytes) -> list[tuple[PeerId, int]]:
+    def taking_part(self, run: bytes, model: bytes = b"") -> list[tuple[PeerId, int]]:
         """Of `living`, those who say that they take part in this run, each with a number: the first round
-        that has its fragments, 0 while it only listens, -n if it has finished with round n."""
+        that has its fragments, 0 while it only listens, -n if it has finished with round n. `model`: without
+        those who say that theirs is of another form."""
         return [
             (
                 entry.peer,
@@ -197,7 +198,20 @@ class View:
                 else entry.descriptor.contributes_from,
             )
             for entry in self._living()
-            if entry.descriptor is not None and run and entry.descriptor.run == run
+            if entry.descriptor is not None
+            and run
+            and entry.descriptor.run == run
+            and not _differs(entry.descriptor, model)
+        ]
+
+    def with_other_models(self, run: bytes, model: bytes) -> list[PeerId]:
+        """Those who say that they take part in this run, and that their model is not of this form."""
+        return [
+            entry.peer
+            for entry in self._living()
+            if entry.descriptor is not None
+            and entry.descriptor.run == run
+            and _differs(entry.descriptor, model)
         ]
 
     def peers(self) -> tuple[PeerId, ...]:
@@ -275,3 +289,8 @@ class View:
 
     def _living(self) -> Iterator[_Entry]:
         return (entry for entry in self._entries.values() if entry.living)
+
+
+def _differs(descriptor: Descriptor, model: bytes) -> bool:
+    """Only where both are known."""
+    return bool(model and descriptor.model) and descriptor.model != model

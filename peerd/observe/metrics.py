@@ -28,7 +28,7 @@ from peerd.status import MixingMeasured, RoundResult
 from peerd.types import DropReason
 
 STAGES = ("idle", "starting", "listening", "training", "exchanging", "evaluating", "paused", "done")
-ALARMS = ("direct", "tracing", "blending", "disk", "clock", "identity")
+ALARMS = ("direct", "tracing", "blending", "disk", "clock", "identity", "model")
 QUEUES = ("inbox", "mix", "link", "send", "in_flight")
 CLOSED_BY = ("complete", "grace", "timeout")
 

@@ -36,7 +36,7 @@ from peerd.trainerproto import (
     size_memory,
 )
 from peerd.training.accountant import spent
-from peerd.training.session import exact_of, open_learner
+from peerd.training.session import exact_of, form_of, open_learner
 from peerd.training.streaming import FragmentStream
 from peerd.training.task import Host
 from peerd.types import RunSpec
@@ -88,7 +88,9 @@ def serve(daemon: Daemon, memory: int) -> None:
     learner = open_learner(begin.spec, begin.shard, begin.shards, host, begin.tasks)
     parameters, model, update = _shared(memory, learner.vector())
     epsilon, exact = _epsilon(begin.spec, begin.released), exact_of(learner)
-    daemon.tell(Ready(parameters=parameters, exact=exact, epsilon=epsilon, usage=usage()))
+    daemon.tell(
+        Ready(parameters=parameters, exact=exact, form=form_of(learner), epsilon=epsilon, usage=usage())
+    )
     while (request := daemon.listen()) is not None:
         match request:
             case Train(round=number, layout=layout, released=released):

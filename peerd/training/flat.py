@@ -44,6 +44,11 @@ class FlatModel:
         self._buffers = _other_buffers(module, self._norms)
 
     @property
+    def form(self) -> str:
+        """Names and shapes of what is exchanged, in the module's order."""
+        return " ".join(f"{name}{list(tensor.shape)}" for name, tensor in _exchanged(self.module))
+
+    @property
     def has_statistics(self) -> bool:
         return bool(self._norms)
 
@@ -88,10 +93,7 @@ class FlatModel:
 def _check(module: nn.Module, trainable: int) -> None:
     if not trainable:
         raise InvalidInputError("the model has no trainable parameters")
-    kept = set(module.state_dict())
-    named: list[tuple[str, Tensor]] = [(n, w) for n, w in module.named_parameters() if w.requires_grad]
-    named += [(name, buffer) for name, buffer in module.named_buffers() if name in kept]
-    for name, tensor in named:
+    for name, tensor in _exchanged(module):
         lazy = nn.parameter.is_lazy(tensor)
         inexact = tensor.is_floating_point() or tensor.is_complex()
         if lazy or (inexact and tensor.dtype != torch.float32):
@@ -99,6 +101,13 @@ def _check(module: nn.Module, trainable: int) -> None:
             raise InvalidInputError(
                 f"the model's {name} is {kind}; models are exchanged as float32: build it so, with .float()"
             )
+
+
+def _exchanged(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """And counters, which are not, but are kept."""
+    kept = set(module.state_dict())
+    named: list[tuple[str, Tensor]] = [(n, w) for n, w in module.named_parameters() if w.requires_grad]
+    return named + [(name, buffer) for name, buffer in module.named_buffers() if name in kept]
 
 
 def _other_buffers(module: nn.Module, norms: list[_Norm]) -> list[Tensor]:

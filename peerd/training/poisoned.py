@@ -85,6 +85,11 @@ class PoisoningLearner:
     def exact(self) -> int:
         return exact_of(self._honest)
 
+    @property
+    def form(self) -> str:
+        """It passes for one of them."""
+        return str(getattr(self._honest, "form", ""))
+
     def vector(self) -> Vector:
         return self._honest.vector()
 

@@ -4,6 +4,7 @@ and the learner, whoever wrote it, held to its contract.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from peerd.errors import InvalidInputError
-from peerd.trainerproto import MAX_PARAMETERS, Vector
+from peerd.trainerproto import FORM_BYTES, MAX_PARAMETERS, Vector
 from peerd.training.partition import divide
 from peerd.training.privacy import release
 from peerd.training.registry import blamed, make_task
@@ -93,6 +94,14 @@ def exact_of(learner: Learner) -> int:
     return exact if isinstance(exact, int) and 0 <= exact < len(learner.vector()) else 0
 
 
+def form_of(learner: Learner) -> bytes:
+    """A hash of what its vector is made of, 8 bytes: of sizes, and of what the learner says, if it does."""
+    said = getattr(learner, "form", "")
+    sizes = f"{len(learner.vector())} {exact_of(learner)}"
+    text = f"{sizes} {said if isinstance(said, str) else ''}"
+    return hashlib.blake2b(text.encode(), digest_size=FORM_BYTES).digest()
+
+
 class _Held:
     """A learner held to its contract: sizes, finite values, and one line for what goes wrong in it. Where
     the spec asks for privacy, it gives trained models away only as `privacy.release` makes them."""
@@ -106,6 +115,11 @@ class _Held:
     @property
     def exact(self) -> int:
         return exact_of(self._learner)
+
+    @property
+    def form(self) -> str:
+        said = getattr(self._learner, "form", "")
+        return said if isinstance(said, str) else ""
 
     def vector(self) -> Vector:
         with blamed(self._spec.task, "its initial model"):

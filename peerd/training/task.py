@@ -91,6 +91,9 @@ class Learner(Protocol):
 
     `exact`, an int, may say how many values at the end of the vector must not be rounded coarsely (int8,
     top-k, random-mask): what is measured and not learned, such as variances. Alike on all peers.
+
+    `form`, a str, may say what the vector is made of, such as names and shapes. A hash of it and of the sizes
+    is told to all: with a peer whose model is of another form nothing is exchanged.
     """
 
     def vector(self) -> Vector:

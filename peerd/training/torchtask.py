@@ -145,6 +145,11 @@ class TorchLearner:
         """Statistics of batch normalisation: a variance is a small difference of two of them."""
         return self._model.statistics
 
+    @property
+    def form(self) -> str:
+        """Names and shapes of what is exchanged."""
+        return self._model.form
+
     def vector(self) -> Vector:
         return self._model.vector().numpy(force=True)
 

@@ -18,11 +18,13 @@ PARCELS = [Parcel(b"place", lambda: b"payload", index) for index in range(4)]
 
 
 class Peer:
-    """`others`: the round that each says it contributes from; `away`: of them those that are not alive."""
+    """`others`: the round that each says it contributes from; of them, `away`: those that are not alive,
+    `unlike`: whose model is another one."""
 
     def __init__(self, **spec: Any) -> None:
         self.others: dict[PeerId, int] = {}
         self.away: set[PeerId] = set()
+        self.unlike: set[PeerId] = set()
         self.sent: dict[PeerId, list[int]] = {}
         self.rounds: list[int] = []
         self.cancelled: list[int] = []
@@ -38,9 +40,9 @@ class Peer:
     def alive(self) -> tuple[PeerId, ...]:
         return tuple(peer for peer in PEERS if peer not in self.away)
 
-    def taking_part(self, run: bytes) -> list[tuple[PeerId, int]]:
+    def taking_part(self, run: bytes, model: bytes) -> list[tuple[PeerId, int]]:
         assert run == bytes.fromhex(self.spec.run_id)
-        return list(self.others.items())
+        return [(peer, first) for peer, first in self.others.items() if peer not in self.unlike or not model]
 
     def send(self, dealt: Any, round_number: int) -> None:
         self.sent = {peer: [parcel.index for parcel in parcels] for peer, parcels in dealt}
@@ -119,3 +121,13 @@ def test_where_parts_are_drawn_each_fragment_goes_to_so_many() -> None:
     peer.meet(1, 1, 1)
     peer.addressing.broadcast(1, PARCELS, 4)
     assert sorted(index for indices in peer.sent.values() for index in indices) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_nothing_goes_to_who_trains_another_model(peer: Peer) -> None:
+    peer.unlike = {BOB}
+    peer.addressing.model = b"m" * 8
+    assert peer.meet(1, 1, 1) == [ALICE, CAROL]
+    peer.addressing.broadcast(1, PARCELS, 4)
+    assert set(peer.sent) == {ALICE, CAROL}
+    peer.unlike = set()
+    assert peer.meet(1, 1, 1) == [BOB]

@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     ),
     ("1 cores", frozenset({"sphinx", "mix", "learning", "training", "observe", "store"})),
     ("2 who there is", frozenset({"membership"})),
-    ("3 messages", frozenset({"addressing", "delivery"})),
+    ("3 messages", frozenset({"addressing", "delivery", "samemodel"})),
     ("4 packets", frozenset({"link", "relay"})),
     (
         "5 parts of the node",

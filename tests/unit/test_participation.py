@@ -15,8 +15,9 @@ from peerd.clock import wall
 from peerd.config import TrainingConfig
 from peerd.errors import ConflictError, InvalidInputError
 from peerd.membership import RunNotice
-from peerd.observe import EventLog, Tally
+from peerd.observe import Alarms, EventLog, Tally
 from peerd.participation import Participation
+from peerd.samemodel import SameModel
 from peerd.types import PeerId, RunSpec
 
 SPEC = RunSpec(run_id="ab" * 16, task="digits-cnn")
@@ -37,6 +38,7 @@ class FakeRun:
         self.sink = arguments["sink"]
         self.cohorts: list[list[int]] = []
         self.appeared_to: list[PeerId] = []
+        self.contributes_from = 1
         self.state = "running"
         self.over = asyncio.Event()
 
@@ -66,15 +68,22 @@ class FakeView:
 
     def __init__(self) -> None:
         self.said: dict[PeerId, tuple[bytes, int]] = {}
+        self.models: dict[PeerId, bytes] = {}
 
     def alive(self) -> tuple[PeerId, ...]:
         return tuple(self.said)
 
-    def taking_part(self, run: bytes) -> list[tuple[PeerId, int]]:
-        return [(peer, first) for peer, (said, first) in self.said.items() if said == run]
+    def taking_part(self, run: bytes, model: bytes = b"") -> list[tuple[PeerId, int]]:
+        others = self.with_other_models(run, model)
+        return [
+            (peer, first) for peer, (said, first) in self.said.items() if said == run and peer not in others
+        ]
+
+    def with_other_models(self, run: bytes, model: bytes) -> list[PeerId]:
+        return [peer for peer, other in self.models.items() if model and other != model]
 
     def descriptor(self, peer: PeerId) -> Any:
-        return SimpleNamespace(run=self.said[peer][0])
+        return SimpleNamespace(run=self.said[peer][0], name=f"peer{peer[0]}")
 
 
 class FakeRounds:
@@ -97,12 +106,15 @@ class Peer:
     def __init__(self, config: TrainingConfig) -> None:
         self.view = FakeView()
         self.told: list[tuple[bytes, int]] = []
+        self.models: list[bytes] = []
+        """Of which form, as told each time with the run."""
         self.notices: list[RunNotice] = []
         self.posted: list[Any] = []
         self.events = EventLog()
         self.saved: Any = None
         self.rounds = FakeRounds()
         log = structlog.get_logger()
+        self.alarms = Alarms(self.events, log)
         self.part = Participation(
             ME,
             config,
@@ -115,7 +127,8 @@ class Peer:
                 cancel=self.posted.append, payload_bytes=1000,
                 send=lambda dealt, number: self.posted.append({peer for peer, _ in dealt}),
             ),
-            tell=lambda run, first: self.told.append((run, first)),
+            same=SameModel(self.view, self.events, self.alarms),  # type: ignore[arg-type]
+            tell=self.tell,
             rng=random.Random(1),
             tally=Tally(),
             metrics=SimpleNamespace(),  # type: ignore[arg-type]
@@ -123,6 +136,10 @@ class Peer:
             log=log,
         )  # fmt: skip
         self.tasks: set[asyncio.Task[None]] = set()
+
+    def tell(self, run: bytes, first: int, model: bytes) -> None:
+        self.told.append((run, first))
+        self.models.append(model)
 
     def spawn(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -365,3 +382,39 @@ async def test_where_this_host_has_its_files_is_nobody_elses_business(make, monk
     run = await begun(peer)
     assert looked == ["/home/me/private"]
     assert run.spec.data_dir == ""
+
+
+async def test_who_trains_another_model_is_left_out_and_told_of_in_one_line(make):
+    """Task code differs between two hosts: their fragments fit nowhere."""
+    peer = make()
+    peer.view.said = {ALICE: (RUN, 1), BOB: (RUN, 1)}
+    peer.announce()
+    run = await begun(peer)
+    assert run.cohorts[-1] == [1, 1]
+    peer.view.models = {ALICE: b"same" * 2, BOB: b"else" * 2}
+    peer.part.model_known(b"same" * 2)
+    assert (peer.told[-1], peer.models[-1]) == ((RUN, 1), b"same" * 2)
+    assert run.cohorts[-1] == [1]
+    run.sink.broadcast(1, [], 0)
+    assert peer.posted[-1] == {ALICE}
+    peer.part.view_changed()  # it is not told of twice
+    (line,) = [event.detail for event in peer.events.latest() if event.what == "other model"]
+    assert line.startswith(f"peer{BOB[0]}: the code of task 'digits-cnn' makes another model there than here")
+    assert peer.alarms.state()["model"]
+    peer.view.models[BOB] = b"same" * 2  # its operator has brought it up to date, and its daemon back
+    peer.part.view_changed()
+    assert run.cohorts[-1] == [1, 1]
+    assert not peer.alarms.state()["model"]
+
+
+async def test_the_model_of_one_run_is_not_that_of_the_next(make):
+    peer = make()
+    peer.view.said = {ALICE: (RUN, 1)}
+    peer.view.models = {ALICE: b"else" * 2}
+    peer.announce()
+    await begun(peer)
+    peer.part.model_known(b"same" * 2)
+    assert peer.alarms.state()["model"]
+    peer.part.leave()
+    assert not peer.alarms.state()["model"]
+    assert (peer.told[-1], peer.models[-1]) == ((b"", 0), b"")

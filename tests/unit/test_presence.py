@@ -101,11 +101,15 @@ def test_what_it_takes_part_in_and_that_it_has_finished_with_a_round(start):
     daemon = start("a", NOW, 9)
     run, other = b"r" * 16, b"o" * 16
     said = []
-    for name, number in ((run, 0), (run, 4), (run, -6), (other, 1)):
-        daemon.presence.takes_part(name, number)
+    model = b"m" * 8
+    for name, number, form in ((run, 0, b""), (run, 4, model), (run, -6, model), (other, 1, b"")):
+        daemon.presence.takes_part(name, number, form)
         last = daemon.said[-1]
-        said.append((last.run, last.contributes_from, last.finished))
-    assert said == [(run, 0, False), (run, 4, False), (run, 6, True), (other, 1, False)]
+        said.append((last.run, last.contributes_from, last.finished, last.model))
+    assert said == [
+        (run, 0, False, b""), (run, 4, False, model), (run, 6, True, model), (other, 1, False, b""),
+    ]  # fmt: skip
     assert [d.version for d in daemon.said] == sorted({d.version for d in daemon.said})
     daemon.presence.leaves()
-    assert (daemon.said[-1].contributes_from, daemon.said[-1].finished) == (0, False)
+    last = daemon.said[-1]
+    assert (last.contributes_from, last.finished, last.model) == (0, False, b"")

@@ -31,6 +31,7 @@ class Around:
         self.drops: Counter = Counter()
         self.stages: list[str] = []
         self.contributed: list[int] = []
+        self.forms: list[bytes] = []
         self.saved: list[tuple[int, np.ndarray, dict]] = []
         self.counted = 0
         self.disk_full = False
@@ -63,6 +64,9 @@ class Around:
 
     def contributes(self, from_round):
         self.contributed.append(from_round)
+
+    def model_known(self, form):
+        self.forms.append(form)
 
     def trainer_spent(self, stage, cpu_seconds): ...
 
@@ -147,6 +151,7 @@ async def test_from_the_first_round_to_the_last(make_run, around):
     main = asyncio.create_task(run.main())
     await asyncio.sleep(0)
     assert around.contributed == [1]  # before the trainer is ready: the others are to wait for it
+    assert around.forms == []
     assert [(number, len(vector)) for number, vector, _ in around.saved] == [(0, 0)]
     status = await until(run, "exchanging")
     assert (status.cohort, status.contributes_from, status.announced) == (2, 1, True)
@@ -159,6 +164,7 @@ async def test_from_the_first_round_to_the_last(make_run, around):
     assert run.status().state == "finished"
     run.appeared(PEER)  # it lingers for who comes late
     assert around.contributed == [1, 2]
+    assert [len(form) for form in around.forms] == [8]
     assert [(who, number) for who, number, _ in around.sent] == [
         ("all", 1),
         ("all", 2),

@@ -147,6 +147,7 @@ def test_what_it_is_about_to_do():
         "leaving": True,
         "run": b"r" * 16,
         "contributes_from": 7,
+        "model": b"m" * 8,
         "instance": 2**64 - 1,
         "started_at": 1_700_000_000.25,
         "software": "0.4.0.dev1+g123",
@@ -154,6 +155,13 @@ def test_what_it_is_about_to_do():
     made = sign_descriptor(KEY, "alice", ("192.0.2.1:9101",), KEYS, 7, **said)
     assert decode_descriptor(made.signed) == made
     assert {name: getattr(made, name) for name in said} == said
+
+
+@pytest.mark.parametrize("model", [b"m", b"m" * 7, b"m" * 9, b"m" * 32])
+def test_the_hash_of_a_model_has_one_length(model):
+    with pytest.raises(InvalidInputError):
+        sign_descriptor(KEY, "alice", ("192.0.2.1:9101",), KEYS, model=model)
+    assert decode_descriptor(signed(model=model)) is None
 
 
 def test_who_does_not_say_takes_part_in_nothing():

@@ -36,6 +36,7 @@ def make(peer: PeerId, *epochs: int, version: int = 1, **changes: Any) -> Descri
         "run": b"",
         "contributes_from": 0,
         "finished": False,
+        "model": b"",
         "instance": 0,
         "started_at": 0.0,
         "software": "",
@@ -501,6 +502,19 @@ def test_who_takes_part_in_a_run_says_so_in_its_descriptor(view):
     assert view.taking_part(OTHER_RUN) == [(B, -7)]
     view.learn(make(B, EPOCH, version=4), 110.0)
     assert view.taking_part(OTHER_RUN) == view.taking_part(b"") == []
+
+
+def test_who_trains_another_model_is_left_out_once_both_are_known(view):
+    here, there = b"h" * 8, b"t" * 8
+    for peer, run, model in ((A, RUN, here), (B, RUN, there), (C, RUN, b"")):
+        view.learn(make(peer, EPOCH, version=2, run=run, contributes_from=1, model=model), 101.0)
+        view.link_up(peer, 102.0)
+    assert view.taking_part(RUN, here) == [(A, 1), (C, 1)]
+    assert view.taking_part(RUN, there) == [(B, 1), (C, 1)]
+    assert view.taking_part(RUN) == [(A, 1), (B, 1), (C, 1)]
+    assert view.with_other_models(RUN, here) == [B]
+    assert view.with_other_models(RUN, there) == [A]
+    assert view.with_other_models(RUN, b"") == view.with_other_models(OTHER_RUN, here) == []
 
 
 # -- against a model -----------------------------------------------------------------------------

@@ -26,6 +26,15 @@ def test_sizes_of_the_tasks(build: Callable[[], nn.Module], size: int) -> None:
     assert len(FlatModel(build()).vector()) == size
 
 
+def test_its_form_is_names_and_shapes() -> None:
+    assert small().form == (
+        "0.weight[3, 1, 3, 3] 0.bias[3] 1.weight[3] 1.bias[3] "
+        "1.running_mean[3] 1.running_var[3] 1.num_batches_tracked[]"
+    )
+    turned = nn.Sequential(nn.Linear(2, 3, bias=False)), nn.Sequential(nn.Linear(3, 2, bias=False))
+    assert len({FlatModel(module).form for module in turned}) == 2, "of one size, and not the same"
+
+
 def test_the_module_computes_with_the_flat_weights() -> None:
     flat = small()
     images = torch.ones(2, 1, 5, 5)

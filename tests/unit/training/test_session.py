@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from peerd.errors import InvalidInputError
-from peerd.training.session import open_learner
+from peerd.training.session import form_of, open_learner
 from peerd.training.task import Host, Learner
 from peerd.types import RunSpec
 
@@ -146,3 +146,29 @@ def test_six_peers_learn_digits_by_averaging() -> None:
         trained = [learner.train(number, vector)[0] for learner in learners]
         vector = np.mean(trained, 0, dtype=np.float64).astype(np.float32)
     assert learners[0].evaluate(vector, 0).accuracy > 0.96
+
+
+@pytest.mark.parametrize("task", ["digits-cnn", "digits-mlp", "synthetic"])
+def test_all_peers_know_one_form_of_a_model_and_each_model_has_its_own(task: str) -> None:
+    form = form_of(make(task=task, shard=0))
+    assert len(form) == 8
+    assert form == form_of(make(task=task, shard=5, seed=1)), "not of its values"
+    others = {
+        form_of(make(task=other)) for other in ("digits-cnn", "digits-mlp", "synthetic") if other != task
+    }
+    assert form not in others
+
+
+def test_a_learner_may_say_nothing_of_its_form_or_nonsense() -> None:
+    """It then is its sizes."""
+
+    class Bare:
+        exact = 0
+
+        def vector(self) -> Any:
+            return np.zeros(3, np.float32)
+
+    silent, odd, speaking = Bare(), Bare(), Bare()
+    odd.form = 7  # type: ignore[attr-defined]
+    speaking.form = "a[3]"  # type: ignore[attr-defined]
+    assert form_of(silent) == form_of(odd) != form_of(speaking)  # type: ignore[arg-type]
