@@ -99,12 +99,14 @@ class Checkpoint:
         record = self._record()
         if record is None:
             return None
-        path = self._folder / record.file
-        try:
-            data = read_bounded(path, MAX_VECTOR_BYTES, "a model vector")
-        except NotFoundError:
+        path, size = self._folder / record.file, 4 * record.parameters
+        try:  # the size first: what is larger is not read
+            data = read_bounded(path, size, "a model vector") if path.stat().st_size == size else b""
+        except (FileNotFoundError, NotFoundError):
             raise InvalidInputError(f"{path}: corrupt checkpoint: the vector is missing") from None
-        if len(data) != 4 * record.parameters or hashlib.sha256(data).hexdigest() != record.sha256:
+        except OSError as error:
+            raise InvalidInputError(f"{path}: cannot be read: {error.strerror} (a model vector)") from None
+        if len(data) != size or hashlib.sha256(data).hexdigest() != record.sha256:
             raise InvalidInputError(f"{path}: corrupt checkpoint: the digest does not match")
         vector = np.frombuffer(data, "<f4").astype(np.float32)
         return Saved(
@@ -142,6 +144,8 @@ class Checkpoint:
             raise InvalidInputError(f"{path}: corrupt checkpoint: {error}") from None
         if record.file not in _VECTOR_FILES:
             raise InvalidInputError(f"{path}: corrupt checkpoint: it names another file")
+        if 4 * record.parameters > MAX_VECTOR_BYTES:
+            raise InvalidInputError(f"{path}: corrupt checkpoint: {record.parameters} parameters")
         if record.round > record.spec.rounds or record.shard >= record.shards:
             raise InvalidInputError(f"{path}: corrupt checkpoint: no such round or shard")
         return record

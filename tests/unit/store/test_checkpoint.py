@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import msgspec
 import numpy as np
@@ -122,12 +123,14 @@ def test_any_bit_flip_in_the_vector_is_noticed(tmp_path_factory, byte, bit):
         Checkpoint(folder).load()
 
 
-@pytest.mark.parametrize("change", ["shorter", "longer", "gone"])
+@pytest.mark.parametrize("change", ["shorter", "longer", "huge", "gone"])
 def test_a_vector_of_another_length_or_none_is_corrupt(folder, change):
     Checkpoint(folder).save(SPEC, 1, vector(1.0), **REST)
     (path,) = folder.glob("*.f32")
     if change == "gone":
         path.unlink()
+    elif change == "huge":
+        os.truncate(path, 1 << 40)  # a hole: reading it would take all memory
     else:
         data = path.read_bytes()
         path.write_bytes(data[:-4] if change == "shorter" else data + bytes(4))
@@ -168,6 +171,7 @@ def test_a_broken_record_is_corrupt_and_can_be_replaced(folder, record):
         (b'"shard":2', b'"shard":5'),
         (b'"shard":2', b'"shard":-1'),
         (b'"finished":false', b'"finished":0'),
+        (b'"parameters":100', b'"parameters":1073741825'),
     ],
 )
 def test_a_record_that_makes_no_sense_is_corrupt(folder, good, bad):
