@@ -118,7 +118,9 @@ class EpochStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 class MixingMeasured(msgspec.Struct, frozen=True, kw_only=True):
     entropy_bits: float
+    """Of departures by the strategy in force; 0.0 before the first."""
     mixed: int
+    """Packets that departed by it."""
     end_to_end: list[EndToEnd]
     send_rate_per_second: float
     loop_rate_per_second: float

@@ -83,13 +83,16 @@ async def node(tmp_path: Path, log: Log) -> AsyncIterator[Node]:
     await node.close()
 
 
+def exposed(node: Node, name: str) -> dict[str, float]:
+    """The series of a metric, by their labels."""
+    lines = generate_latest(node.metrics.registry).decode()
+    return {labels: float(now) for labels, now in re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", lines, re.M)}
+
+
 def raised(node: Node) -> tuple[list[str], bool, bool]:
     """The alarms that status tells, and the blending alarm in `mix show` and in the metrics."""
-    exposed = re.search(
-        r'^peerd_alarm\{alarm="blending"\} (\d)', generate_latest(node.metrics.registry).decode(), re.M
-    )
-    assert exposed is not None
-    return node.commands.status().alarms, node.commands.mixing_measured().loops.alarm, exposed[1] == "1"
+    metric = exposed(node, "peerd_alarm")['alarm="blending"']
+    return node.commands.status().alarms, node.commands.mixing_measured().loops.alarm, metric == 1.0
 
 
 def told(node: Node) -> list[str]:
@@ -129,3 +132,19 @@ async def test_who_sends_no_loops_any_more_has_no_alarm_either(node):
     node.commands.set_mixing("", {"loop_rate_per_second": 0.0})
     assert raised(node) == ([], False, False)
     assert told(node) == ["blending raised", "blending over"]
+
+
+async def test_the_entropy_that_is_shown_is_that_of_the_strategy_in_force(node):
+    assert exposed(node, "peerd_entropy_bits") == {}
+    node.tally.mixed("exponential", 3.0, 10)
+    assert exposed(node, "peerd_entropy_bits") == {'strategy="exponential"': 3.0}
+    node.commands.set_mixing("", {"strategy": "pool"})
+    now = node.commands.mixing_measured()
+    assert (now.entropy_bits, now.mixed, now.end_to_end[0].bits) == (0.0, 0, 0.0)
+    assert exposed(node, "peerd_entropy_bits") == {}
+    node.tally.mixed("pool", 1.0, 2)
+    now = node.commands.mixing_measured()
+    assert (now.entropy_bits, now.mixed) == (1.0, 2)
+    assert exposed(node, "peerd_entropy_bits") == {'strategy="pool"': 1.0}
+    node.commands.set_mixing("", {"strategy": "exponential"})
+    assert exposed(node, "peerd_entropy_bits") == {'strategy="exponential"': 3.0}
