@@ -142,7 +142,7 @@ class Report:
             replay_tags=sum(len(key.replay) for key in keys),
             replay_bytes=sum(key.replay.memory_bytes for key in keys),
             replay_false_positive_rate=max(key.replay.false_positive_rate for key in keys),
-            replay_expected_false_positives=sum(key.replay.expected_false_positives for key in keys),
+            replay_expected_false_positives=rotation.keyring.expected_false_positives,
         )
 
     def _traffic(self) -> TrafficStatus:

@@ -113,7 +113,7 @@ class EpochStatus(msgspec.Struct, frozen=True, kw_only=True):
     replay_bytes: int
     replay_false_positive_rate: float
     replay_expected_false_positives: float
-    """Fresh packets refused as replays so far, by these keys: on average, at most."""
+    """Fresh packets refused as replays since the start, by keys that are gone too: on average, at most."""
 
 
 class MixingMeasured(msgspec.Struct, frozen=True, kw_only=True):

@@ -249,9 +249,9 @@ class Metrics(Collector):
         text = "Upper bound of the probability that a fresh packet is refused as a replay."
         rate = measured.epoch.replay_false_positive_rate
         yield _gauge("peerd_replay_false_positive_ratio", text, "", {"": rate})
-        text = "Fresh packets refused as replays so far, by the mix keys held: on average, at most."
+        text = "Fresh packets refused as replays, by all mix keys since the start: on average, at most."
         expected = measured.epoch.replay_expected_false_positives
-        yield _gauge("peerd_replay_false_positives_expected", text, "", {"": expected})
+        yield _counter("peerd_replay_false_positives_expected", text, "", {"": expected})
 
     def _learning(self, sample: Sample) -> Iterator[Metric]:
         yield _gauge("peerd_round", "Round of the run; 0 without one.", "", {"": sample.round})

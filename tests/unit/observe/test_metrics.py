@@ -136,7 +136,7 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
         ("peerd_replay_tags", {}),
         ("peerd_replay_filter_bytes", {}),
         ("peerd_replay_false_positive_ratio", {}),
-        ("peerd_replay_false_positives_expected", {}),
+        ("peerd_replay_false_positives_expected_total", {}),
     ]
     for name, labels in expected:
         assert value(series, name, **labels) == 0.0, (name, labels)
@@ -221,7 +221,7 @@ def test_what_mixing_does_is_exposed(metrics: Metrics, tally: Tally, node, sampl
     assert value(series, "peerd_replay_tags") == 123
     assert value(series, "peerd_replay_filter_bytes") == 4567
     assert value(series, "peerd_replay_false_positive_ratio") == 1e-6
-    assert value(series, "peerd_replay_false_positives_expected") == 2.5
+    assert value(series, "peerd_replay_false_positives_expected_total") == 2.5
     name = "peerd_entropy_at_departure_bits"
     for strategy, count, total, below in (
         ("exponential", 4, 13.25, 3),
