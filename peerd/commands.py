@@ -168,7 +168,7 @@ class Commands:
         return self._report.peers()
 
     def mixing_measured(self) -> MixingMeasured:
-        return self._report.measured()
+        return self._report.measured(self.mixing)
 
     def sample(self) -> Sample:
         return self._report.sample(self.mixing, self._participation.run, draining=self._leaving is not None)

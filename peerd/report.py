@@ -101,18 +101,19 @@ class Report:
         """The other members of the network, revoked ones left out."""
         return [peer for peer in self._view.peers() if self._view.enrolled(peer)]
 
-    def measured(self) -> MixingMeasured:
+    def measured(self, mixing: MixingConfig) -> MixingMeasured:
         """For `peerctl mix show`."""
         tally, rates, loops = self._tally, self._mixnet.cover_rates, self._mixnet.delivery.loops
+        entropy_bits = tally.entropy_bits.get(mixing.strategy, 0.0)
         others = max(len(self._view.alive()), 1)
         return MixingMeasured(
-            entropy_bits=tally.entropy_bits,
-            mixed=tally.mixed_packets,
+            entropy_bits=entropy_bits,
+            mixed=tally.mixed_by(mixing.strategy),
             end_to_end=[
                 EndToEnd(
                     hops=hops,
                     # Of the path, on which the sender never is, a recipient knows two mix nodes.
-                    bits=end_to_end_bits(tally.entropy_bits, hops, max(others - 2, 1)),
+                    bits=end_to_end_bits(entropy_bits, hops, max(others - 2, 1)),
                     of_bits=math.log2(others),
                 )
                 for hops in range(1, self._members.state.network.max_hops + 1)
@@ -141,7 +142,7 @@ class Report:
             replay_tags=sum(len(key.replay) for key in keys),
             replay_bytes=sum(key.replay.memory_bytes for key in keys),
             replay_false_positive_rate=max(key.replay.false_positive_rate for key in keys),
-            replay_expected_false_positives=sum(key.replay.expected_false_positives for key in keys),
+            replay_expected_false_positives=rotation.keyring.expected_false_positives,
         )
 
     def _traffic(self) -> TrafficStatus:
@@ -217,7 +218,7 @@ class Report:
             strategy=mixing.strategy,
             hops=mixing.path_hops,
             alarms=self._alarms.state(),
-            mixing=self.measured(),
+            mixing=self.measured(mixing),
             bytes_sent=self._links.bytes_sent,
             bytes_received=self._links.bytes_received,
             links_out=links_out,

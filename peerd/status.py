@@ -113,12 +113,14 @@ class EpochStatus(msgspec.Struct, frozen=True, kw_only=True):
     replay_bytes: int
     replay_false_positive_rate: float
     replay_expected_false_positives: float
-    """Fresh packets refused as replays so far, by these keys: on average, at most."""
+    """Fresh packets refused as replays since the start, by keys that are gone too: on average, at most."""
 
 
 class MixingMeasured(msgspec.Struct, frozen=True, kw_only=True):
     entropy_bits: float
+    """Of departures by the strategy in force; 0.0 before the first."""
     mixed: int
+    """Packets that departed by it."""
     end_to_end: list[EndToEnd]
     send_rate_per_second: float
     loop_rate_per_second: float

@@ -2,8 +2,8 @@
 what the node says of itself (`Source`).
 
 Names are `peerd_*` with base units. Every value of every label exists from the start, so that rates
-work; only what was never measured (accuracy, loss, epsilon) is absent. No label names a peer, a path or a
-packet, except the neighbours of links where the operator asked for it.
+work; only what was never measured (accuracy, loss, epsilon, entropy) is absent. No label names a peer, a path
+or a packet, except the neighbours of links where the operator asked for it.
 """
 
 from __future__ import annotations
@@ -214,8 +214,9 @@ class Metrics(Collector):
 
     def _mixing(self, sample: Sample) -> Iterator[Metric]:
         measured, tally = sample.mixing, self._tally
-        text = "Entropy of this mix node's departures, moving average; 0 before the first."
-        yield _gauge("peerd_entropy_bits", text, "", {"": measured.entropy_bits})
+        text = "Entropy of this mix node's departures by the strategy in force, moving average."
+        seen = {sample.strategy: measured.entropy_bits} if measured.mixed else {}
+        yield _gauge("peerd_entropy_bits", text, "strategy", seen)
         entropy = HistogramMetricFamily(
             "peerd_entropy_at_departure_bits", "Entropy of each packet that departed.", labels=("strategy",)
         )
@@ -248,9 +249,9 @@ class Metrics(Collector):
         text = "Upper bound of the probability that a fresh packet is refused as a replay."
         rate = measured.epoch.replay_false_positive_rate
         yield _gauge("peerd_replay_false_positive_ratio", text, "", {"": rate})
-        text = "Fresh packets refused as replays so far, by the mix keys held: on average, at most."
+        text = "Fresh packets refused as replays, by all mix keys since the start: on average, at most."
         expected = measured.epoch.replay_expected_false_positives
-        yield _gauge("peerd_replay_false_positives_expected", text, "", {"": expected})
+        yield _counter("peerd_replay_false_positives_expected", text, "", {"": expected})
 
     def _learning(self, sample: Sample) -> Iterator[Metric]:
         yield _gauge("peerd_round", "Round of the run; 0 without one.", "", {"": sample.round})

@@ -29,7 +29,7 @@ RECORD_OUTCOMES = ("accepted", "stale", "refused")
 """accepted: it was news; stale: known already, or older than what is known."""
 RECENT_SAMPLES = 4096
 ENTROPY_SMOOTHING = 1 / 256
-"""Weight of one departure in the moving average."""
+"""Weight of one departure in the moving averages."""
 
 
 class Histogram:
@@ -70,7 +70,6 @@ class Tally:
         "loop_rtt",
         "loops_lost",
         "loops_returned",
-        "mixed_packets",
         "peer_changes",
         "received",
         "recent_rtt",
@@ -96,9 +95,8 @@ class Tally:
         self.loops_lost = 0
         self.entropy: dict[str, Histogram] = {}
         """Bits at departure, by strategy."""
-        self.entropy_bits = 0.0
-        """Moving average over departures, 0.0 before the first."""
-        self.mixed_packets = 0
+        self.entropy_bits: dict[str, float] = {}
+        """Moving average over departures, by strategy: those of one say nothing of the next."""
         self.peer_changes = dict.fromkeys(PEER_STATES, 0)
         """Changes of the view, by the state that a peer came into."""
         self.gossip_records = dict.fromkeys(product(RECORD_KINDS, RECORD_OUTCOMES), 0)
@@ -136,9 +134,13 @@ class Tally:
         if histogram is None:
             histogram = self.entropy[strategy] = Histogram(ENTROPY_BUCKETS)
         histogram.observe(bits, count)
-        kept = (1.0 - ENTROPY_SMOOTHING) ** count if self.mixed_packets else 0.0
-        self.mixed_packets += count
-        self.entropy_bits = kept * self.entropy_bits + (1.0 - kept) * bits
+        kept = (1.0 - ENTROPY_SMOOTHING) ** count
+        self.entropy_bits[strategy] = kept * self.entropy_bits.get(strategy, bits) + (1.0 - kept) * bits
+
+    def mixed_by(self, strategy: str) -> int:
+        """Packets that departed by this strategy: those that its average has seen."""
+        histogram = self.entropy.get(strategy)
+        return 0 if histogram is None else sum(histogram.counts)
 
     def rtt_quantile(self, q: float) -> float:
         """Of the recent samples, by nearest rank, 0 <= q <= 1; 0.0 while there is none."""

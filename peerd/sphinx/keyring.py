@@ -23,6 +23,9 @@ from peerd.sphinx.replay import ReplayFilter
 from peerd.sphinx.unwrap import Rejected, Unwrapped, unwrap
 from peerd.types import DropReason
 
+DIGITS = 12
+"""Of expected false positives: far below what one tag adds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
@@ -71,6 +74,8 @@ class Keyring:
     def __init__(self) -> None:
         self._keys: dict[int, EpochKey] = {}
         self._accepted: tuple[EpochKey, ...] = ()
+        self._expected_before = 0.0
+        """Of keys that are gone, less what the filters said when they came."""
 
     def __iter__(self) -> Iterator[EpochKey]:
         return iter(self._keys.values())
@@ -90,8 +95,19 @@ class Keyring:
         """The epochs whose keys unwrap now."""
         return tuple(key.epoch for key in self._accepted)
 
+    @property
+    def expected_false_positives(self) -> float:
+        """Upper bound of how many fresh packets, on average, were refused as replays since this ring was
+        made, also by keys that are gone: it never falls. Tags that came with a key were counted already."""
+        expected = self._expected_before
+        for key in self:
+            expected += key.replay.expected_false_positives
+        return max(0.0, round(expected, DIGITS))  # or the order of the additions would let it fall by a bit
+
     def put(self, key: EpochKey) -> None:
-        """A key that may be accepted later."""
+        """A key that may be accepted later. One that it replaces is destroyed."""
+        self.forget(key.epoch)
+        self._expected_before -= key.replay.expected_false_positives
         self._keys[key.epoch] = key
 
     def accept(self, epochs: tuple[int, ...]) -> None:
@@ -101,6 +117,8 @@ class Keyring:
     def forget(self, epoch: int) -> None:
         """Destroy a key and its tags: no reference to either is left here."""
         gone = self._keys.pop(epoch, None)
+        if gone is not None:
+            self._expected_before += gone.replay.expected_false_positives
         self._accepted = tuple(key for key in self._accepted if key is not gone)
 
     def unwrap(self, geometry: Geometry, packet: bytes) -> tuple[EpochKey, Unwrapped]:

@@ -5,9 +5,9 @@
 A key is good for one life of the kernel. The replay tags that go with it are written without waiting for
 the disk; a crash of the daemon cannot lose them, one of the host can, and then its keys are not used again.
 
-A key that is gone from the ring goes from the file with the next write. What a file system keeps of an
-overwritten file (journal, snapshots, flash) is beyond us: put the state directory where that matters on
-an encrypted or memory file system.
+A key that is gone from the ring goes from the file with the next write: a new file, renamed over the old one.
+The old one's blocks are freed and not overwritten, which would prove little beside journals, snapshots and
+flash: put the state directory where that matters on an encrypted or memory file system.
 """
 
 from __future__ import annotations

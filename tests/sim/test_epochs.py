@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
@@ -14,6 +15,12 @@ EPOCHS = Epochs(5.0, 3.0)
 LONGEST_LIFE = EPOCHS.seconds + 2 * EPOCHS.grace
 GEOMETRY = Geometry(max_hops=5, body_bytes=1024)
 PEERS = 6
+RELAY = 2
+MINUTE = 60
+OLDEST = 16
+"""Seconds: some more than a key's longest life."""
+AGES = 4
+"""Each packet comes again so many times."""
 COVER = MixingConfig(loop_rate_per_second=0.3, drop_rate_per_second=0.3)
 
 
@@ -78,7 +85,8 @@ def test_a_minute_under_load_loses_nothing(busy, strategy, grace):
 class Recorder:
     """Somebody on the wire: keeps every packet, and hands it to the same peer again when it is older.
 
-    `expected`: what the peers must say to that. A key is known to have gone from the ring alone.
+    `ages`: of one packet when it comes again, asked for each. `expected`: what the peers must say to that.
+    That a key has gone is known from the ring alone.
     """
 
     def __init__(self, net, ages):
@@ -91,7 +99,7 @@ class Recorder:
     def see(self, _source, target, packet):
         # The packet is on its way: whose key will open it is told by the ring without its filter.
         key, _ = self.net[target].keyring.unwrap(GEOMETRY, packet)
-        for age in self.ages:
+        for age in self.ages():
             self.net.at(self.net.now + age, lambda age=age: self.again(target, packet, key, age))
         return False
 
@@ -118,9 +126,9 @@ def refusals(net):
 def test_what_was_recorded_on_the_wire_is_refused_at_every_age(busy):
     net, sent = busy(2, 20.0, mixing=MixingConfig(loop_rate_per_second=0.1, drop_rate_per_second=0.1))
     ages = (0.1, 1.0, 4.0, 7.0, 12.0, 30.0)
-    recorder = Recorder(net, ages)
+    recorder = Recorder(net, lambda: ages)
     net.run(25.0)
-    recorder.ages = ()
+    recorder.ages = tuple
     net.run(40.0)
     dropped = refusals(net)
     assert dropped[DropReason.REPLAY] == recorder.expected[DropReason.REPLAY] > 500
@@ -137,11 +145,46 @@ def test_what_was_recorded_on_the_wire_is_refused_at_every_age(busy):
     assert all(not peer.gave_up for peer in net.peers.values())
 
 
+def test_a_minute_under_load_in_which_all_that_was_recorded_comes_again_at_every_age(busy):
+    """Both at once: keys rotate twelve times, nothing is given up, and a replay is refused whenever it comes,
+    for whatever is left of its key; then a relay dies and comes back, and is asked again."""
+    net, sent = busy(6, MINUTE)
+    rng = random.Random(6)
+    recorder = Recorder(net, lambda: [rng.uniform(0.0, OLDEST) for _ in range(AGES)])
+    net.run(MINUTE + 2.0)
+    recorder.ages = tuple
+    before = refusals(net)
+    assert before[DropReason.REPLAY] == recorder.expected[DropReason.REPLAY] > 2000
+    assert before[DropReason.BAD_MAC] == recorder.expected[DropReason.BAD_MAC] > 2000
+    got = Counter(payload for peer in net.peers.values() for payload in peer.received)
+    assert set(got.values()) == {1}
+    assert len(got) == sum(sent.values()) == MINUTE * PEERS
+    assert all(not peer.gave_up for peer in net.peers.values())
+    assert sum(len(peer.acked) for peer in net.peers.values()) == sum(sent.values())
+    for second in range(OLDEST):
+        replays, wrong = (
+            sum(count for (age, of), count in recorder.by_age.items() if of is reason and int(age) == second)
+            for reason in (DropReason.REPLAY, DropReason.BAD_MAC)
+        )
+        assert replays + wrong > 100, second  # of every age there were many
+        assert replays > 0 or second >= EPOCHS.seconds + EPOCHS.grace
+        assert replays == 0 or second < LONGEST_LIFE
+
+    net.kill(RELAY)
+    net.run(0.5)
+    net.restart(RELAY)
+    net.run(OLDEST)  # the younger ones of them come after it
+    after = refusals(net)
+    for reason in (DropReason.REPLAY, DropReason.BAD_MAC):
+        assert after[reason] == recorder.expected[reason] > before[reason]
+    assert set(Counter(payload for peer in net.peers.values() for payload in peer.received).values()) == {1}
+
+
 def test_a_restart_is_no_second_chance_for_a_replay(busy):
     """A relay that dies and comes back has its keys and tags; what it saw before it refuses after."""
     net, _ = busy(3, 30.0, dead_after=1.0)
-    relay = 2
-    recorder = Recorder(net, (0.5, 1.5, 4.0, 8.0, 12.0))
+    relay = RELAY
+    recorder = Recorder(net, lambda: (0.5, 1.5, 4.0, 8.0, 12.0))
     net.run(7.0)
     net.kill(relay)
     net.run(0.7)
@@ -149,7 +192,7 @@ def test_a_restart_is_no_second_chance_for_a_replay(busy):
     expected = Counter(recorder.expected)
     all_before = refusals(net)
     net.restart(relay)
-    recorder.ages = ()  # only what was recorded before
+    recorder.ages = tuple  # only what was recorded before
     net.run(3.0)
     assert net[relay].dropped[DropReason.REPLAY] > before[DropReason.REPLAY]
     net.run(20.0)

@@ -29,6 +29,8 @@ Batch = Callable[[], None]
 TURN = 8
 """Packets that a relay takes at a time; so do the parts here."""
 ROUNDS = 200
+HELD = 8192
+MEAN_DELAY_SECONDS = 0.02
 LINK_CELLS = 6000
 LINK_WARM_UP = 1000
 REPEATS = 3
@@ -48,10 +50,11 @@ def floor() -> Batch:
 
 
 def microseconds(batch: Batch) -> float:
-    """Of one packet, in one batch of a turn's packets."""
-    start = time.perf_counter_ns()
+    """Of one packet, in one batch of a turn's packets: CPU, as the hop that it is compared with, since by the
+    wall clock it would seem the dearer the more others use the machine."""
+    start = time.thread_time_ns()
     batch()
-    return (time.perf_counter_ns() - start) / 1e3 / TURN
+    return (time.thread_time_ns() - start) / 1e3 / TURN
 
 
 def breakdown(body_bytes: int) -> dict[str, float]:
@@ -96,7 +99,7 @@ def _cells(geometry: Geometry) -> Batch:
 
 def _unwrap(geometry: Geometry) -> Batch:
     keys = [MixKey.generate() for _ in range(2)]
-    path = [Hop(PeerId(os.urandom(PEER_ID_BYTES)), key.public, 0.02) for key in keys]
+    path = [Hop(PeerId(os.urandom(PEER_ID_BYTES)), key.public, MEAN_DELAY_SECONDS) for key in keys]
     packet = wrap(geometry, path, os.urandom(geometry.message_bytes))
     if not isinstance(unwrap(geometry, keys[0], packet), Forward):
         raise SystemExit("the benchmark's packet was not accepted")
@@ -126,7 +129,7 @@ def _journal(log: ReplayLog) -> Batch:
 
 def _strategy() -> Batch:
     """As many packets are held as a busy mix node holds."""
-    mix = Exponential(8192)
+    mix = Exponential(HELD, MEAN_DELAY_SECONDS)
     packet, peer = os.urandom(16), PeerId(os.urandom(PEER_ID_BYTES))
     now = 0.0
 
@@ -134,7 +137,7 @@ def _strategy() -> Batch:
         nonlocal now
         now += TURN * 1e-4
         for _ in range(TURN):
-            mix.push(Queued(packet, peer, PacketKind.FORWARDED, 0.02, None), now)
+            mix.push(Queued(packet, peer, PacketKind.FORWARDED, MEAN_DELAY_SECONDS, None), now)
         mix.due(now)
         mix.next_deadline()
 

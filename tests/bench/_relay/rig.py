@@ -42,6 +42,8 @@ END_SECONDS = 10.0
 PROBE_SECONDS = 0.05
 HEADERS_AT_A_TIME = 200
 STALL_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
+"""Of links: one whose process does not get a core for seconds is not dead."""
 CPUCLOCK_SCHED = 2
 """Linux's id of a process's CPU clock is made of its pid and this: nanoseconds, where /proc has ticks."""
 EPOCH_SECONDS = 2_592_000.0
@@ -130,7 +132,7 @@ class Rig:
         """The relay and both links, until a packet has gone through."""
         config = self.folder / "relay.toml"
         settings = {
-            "link": {"listen": self._listen},
+            "link": {"listen": self._listen, "dead_after_seconds": PATIENCE_SECONDS},
             "control": {"unix": str(self.control_socket)},
             "metrics": {"listen": ""},
             "mixing": {"hops": 1, "loop_rate_per_second": 0.0, "drop_rate_per_second": 0.0},
@@ -269,7 +271,12 @@ def link_table(
 
     listen = _address(state, state.name)
     table = LinkTable(
-        config=LinkConfig(listen=listen, backoff_min_seconds=0.02, backoff_max_seconds=0.1),
+        config=LinkConfig(
+            listen=listen,
+            dead_after_seconds=PATIENCE_SECONDS,
+            backoff_min_seconds=0.02,
+            backoff_max_seconds=0.1,
+        ),
         packet_bytes=packet_bytes,
         tls_server=server_ssl_context(state),
         tls_client=client_ssl_context(state),

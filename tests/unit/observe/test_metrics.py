@@ -123,7 +123,6 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
         *(("peerd_process_resident_memory_bytes", {"process": p}) for p in ("daemon", "trainer")),
         ("peerd_trainer_up", {}),
         ("peerd_trainer_restarts_total", {}),
-        ("peerd_entropy_bits", {}),
         *(
             (f"peerd_entropy_at_departure_bits_{end}", {"strategy": strategy})
             for strategy in ("exponential", "outbox", "threshold", "timed", "pool", "none")
@@ -137,11 +136,11 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
         ("peerd_replay_tags", {}),
         ("peerd_replay_filter_bytes", {}),
         ("peerd_replay_false_positive_ratio", {}),
-        ("peerd_replay_false_positives_expected", {}),
+        ("peerd_replay_false_positives_expected_total", {}),
     ]
     for name, labels in expected:
         assert value(series, name, **labels) == 0.0, (name, labels)
-    unmeasured = ("accuracy", "loss", "skew")
+    unmeasured = ("accuracy", "loss", "skew", "entropy_bits")
     assert not [name for name, _ in series if any(word in name for word in unmeasured)]
     assert value(series, "peerd_build_info", version="1.2.3") == 1.0
     assert value(series, "peerd_mixing_info", strategy="exponential", hops="3") == 1.0
@@ -209,7 +208,8 @@ def test_what_mixing_does_is_exposed(metrics: Metrics, tally: Tally, node, sampl
     tally.mixed("exponential", 6.5, 1)
     tally.mixed("pool", 0.0, 2)
     series = scrape(metrics)
-    assert value(series, "peerd_entropy_bits") == 3.25
+    assert value(series, "peerd_entropy_bits", strategy="exponential") == 3.25
+    assert [name for name, _ in series].count("peerd_entropy_bits") == 1  # that of the strategy in force
     rates = [value(series, "peerd_cover_rate_per_second", slot=slot) for slot in ("send", "loop", "drop")]
     assert rates == [20.0, 2.0, 0.5]
     assert value(series, "peerd_cover_forgone_total") == 9
@@ -221,7 +221,7 @@ def test_what_mixing_does_is_exposed(metrics: Metrics, tally: Tally, node, sampl
     assert value(series, "peerd_replay_tags") == 123
     assert value(series, "peerd_replay_filter_bytes") == 4567
     assert value(series, "peerd_replay_false_positive_ratio") == 1e-6
-    assert value(series, "peerd_replay_false_positives_expected") == 2.5
+    assert value(series, "peerd_replay_false_positives_expected_total") == 2.5
     name = "peerd_entropy_at_departure_bits"
     for strategy, count, total, below in (
         ("exponential", 4, 13.25, 3),

@@ -95,15 +95,19 @@ def test_buckets_count_what_is_at_or_below_their_bound(values: list[float]) -> N
 
 def test_the_first_departure_sets_the_average_and_later_ones_move_it() -> None:
     tally = Tally()
-    assert (tally.entropy_bits, tally.mixed_packets, tally.entropy) == (0.0, 0, {})
+    assert (tally.entropy_bits, tally.mixed_by("pool"), tally.entropy) == ({}, 0, {})
     tally.mixed("pool", 4.0, 2)
-    assert (tally.entropy_bits, tally.mixed_packets) == (4.0, 2)
+    assert (tally.entropy_bits, tally.mixed_by("pool")) == ({"pool": 4.0}, 2)
     tally.mixed("pool", 0.0, 1)
-    assert tally.entropy_bits == pytest.approx(4.0 * (1 - ENTROPY_SMOOTHING))
+    assert tally.entropy_bits["pool"] == pytest.approx(4.0 * (1 - ENTROPY_SMOOTHING))
+    tally.mixed("timed", 3.0, 1)
+    assert tally.entropy_bits["timed"] == 3.0  # what another strategy reached says nothing of this one
     for _ in range(20):
         tally.mixed("timed", 1.0, 256)
-    assert tally.entropy_bits == pytest.approx(1.0, abs=1e-6)
-    assert {name: sum(h.counts) for name, h in tally.entropy.items()} == {"pool": 3, "timed": 20 * 256}
+    assert tally.entropy_bits["timed"] == pytest.approx(1.0, abs=1e-6)
+    assert tally.entropy_bits["pool"] == pytest.approx(4.0 * (1 - ENTROPY_SMOOTHING))
+    assert [tally.mixed_by(name) for name in ("pool", "timed", "none")] == [3, 20 * 256 + 1, 0]
+    assert {name: sum(h.counts) for name, h in tally.entropy.items()} == {"pool": 3, "timed": 20 * 256 + 1}
     assert tally.entropy["pool"].bounds == ENTROPY_BUCKETS
     assert tally.entropy["pool"].total == 8.0
 
@@ -118,7 +122,9 @@ def test_the_average_stays_among_what_it_averages_however_departures_are_grouped
         for _ in range(count):
             one_by_one.mixed("exponential", bits, 1)
     bits = [b for b, _ in groups]
-    assert min(bits) - 1e-9 <= together.entropy_bits <= max(bits) + 1e-9
-    assert together.entropy_bits == pytest.approx(one_by_one.entropy_bits, abs=1e-6)
-    assert together.mixed_packets == one_by_one.mixed_packets == sum(count for _, count in groups)
+    average = together.entropy_bits["exponential"]
+    assert min(bits) - 1e-9 <= average <= max(bits) + 1e-9
+    assert average == pytest.approx(one_by_one.entropy_bits["exponential"], abs=1e-6)
+    mixed = [tally.mixed_by("exponential") for tally in (together, one_by_one)]
+    assert mixed == [sum(count for _, count in groups)] * 2
     assert together.entropy["exponential"].counts == one_by_one.entropy["exponential"].counts

@@ -286,3 +286,31 @@ def test_a_forgotten_key_is_gone_from_memory_with_its_tags():
     assert held == []
     mixed = [t for t in gc.get_objects() if isinstance(t, MixKey) and t.private == private]
     assert mixed == []
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["tags", "next", "again", "forget"]), st.integers(0, 40)), max_size=40)
+)
+def test_expected_false_replays_are_counted_through_all_keys_and_never_fall(steps):
+    """`again`: a key comes with tags that an earlier process has accepted, and counted."""
+    ring, number, newest = Keyring(), 0, 7
+    expected = told = 0.0
+    ring.put(make_key(newest))
+    for step, count in steps:
+        match step:
+            case "tags":
+                for key in ring:
+                    for _ in range(count):
+                        number += 1
+                        assert key.replay.check_and_add(number.to_bytes(16, "big")) is None
+                    expected += count * key.replay.false_positive_rate
+            case "next" | "again":
+                newest += step == "next"
+                fresh = make_key(newest)
+                fresh.replay.load(b"%16d" % loaded for loaded in range(count))
+                ring.put(fresh)
+            case "forget":
+                ring.forget(newest - count % 3)
+        assert ring.expected_false_positives == pytest.approx(expected, abs=1e-11)
+        assert ring.expected_false_positives >= told
+        told = ring.expected_false_positives

@@ -1,0 +1,150 @@
+"""A real node, started but not run: what comes out of its mixnet reaches those who read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from peerd.config import LinkConfig, NetworkConfig, PeerdConfig
+from peerd.delivery import Event, LoopReturned
+from peerd.delivery.loops import WINDOW
+from peerd.membership import Authority, PeerState
+from peerd.node import Node
+
+NAMES = ("alice", "bob", "carol", "dave", "erin")
+LOST_AFTER_SECONDS = 3600.0
+
+
+class Log:
+    """Remembers what is logged as a warning or worse."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.lines.append((event, fields))
+
+    error = warning
+
+    def info(self, _event: str, **_fields: Any) -> None: ...
+
+    debug = info
+
+    def bind(self, **_fields: Any) -> Log:
+        return self
+
+
+class Loops:
+    """What becomes of the loop cover of a node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._monitor = node._mixnet.delivery.loops
+        self._number = 0
+
+    def settle(self, home: bool) -> None:
+        self._number += 1
+        loop = self._number.to_bytes(16, "big")
+        now = self._number * LOST_AFTER_SECONDS
+        self._monitor.made(loop, frozenset(), 0.1)
+        self._monitor.departed(loop, now)
+        events: list[Event]
+        if home:
+            returned = self._monitor.returned(loop, now + 0.2)
+            assert isinstance(returned, LoopReturned)
+            events = [returned]
+        else:
+            events = self._monitor.expire(now + LOST_AFTER_SECONDS)
+            assert len(events) == 1
+        self._node._on_events(events)
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+async def node(tmp_path: Path, log: Log) -> AsyncIterator[Node]:
+    authority = Authority.create(tmp_path / "network", NetworkConfig(name="small"))
+    for number, name in enumerate(NAMES, 1):
+        authority.enroll_local(name, f"127.0.0.1:{number}", tmp_path / name)
+    authority.write_bundles()["alice"].install(tmp_path / "alice")
+    config = PeerdConfig(link=LinkConfig(listen="127.0.0.1:0"))
+    node = Node(config, PeerState.load(tmp_path / "alice"), tmp_path / "alice", log)
+    node.start()
+    yield node
+    await node._links.close()
+    await node.close()
+
+
+def exposed(node: Node, name: str) -> dict[str, float]:
+    """The series of a metric, by their labels."""
+    lines = generate_latest(node.metrics.registry).decode()
+    return {labels: float(now) for labels, now in re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", lines, re.M)}
+
+
+def raised(node: Node) -> tuple[list[str], bool, bool]:
+    """The alarms that status tells, and the blending alarm in `mix show` and in the metrics."""
+    metric = exposed(node, "peerd_alarm")['alarm="blending"']
+    return node.commands.status().alarms, node.commands.mixing_measured().loops.alarm, metric == 1.0
+
+
+def told(node: Node) -> list[str]:
+    return [event.what for event in node.events.latest() if event.kind == "alarm"]
+
+
+async def test_loops_that_stay_away_are_an_alarm_wherever_one_looks_until_they_come_home(node, log):
+    loops = Loops(node)
+    for _ in range(WINDOW):
+        loops.settle(home=True)
+    assert raised(node) == ([], False, False)
+    lost = 0
+    while not node._mixnet.delivery.loops.alarm:
+        assert raised(node) == ([], False, False)
+        loops.settle(home=False)
+        lost += 1
+    assert lost == WINDOW / 2  # the default: half of the latest
+    assert raised(node) == (["blending"], True, True)
+    assert told(node) == ["blending raised"]
+    (line,) = [fields for event, fields in log.lines if event == "ALARM"]
+    assert line["alarm"] == "blending"
+    assert "share lost: 0.50" in line["detail"]
+
+    while node._mixnet.delivery.loops.alarm:
+        assert raised(node) == (["blending"], True, True)
+        loops.settle(home=True)
+    assert raised(node) == ([], False, False)
+    assert told(node) == ["blending raised", "blending over"]
+    assert [fields["alarm"] for event, fields in log.lines if event == "the alarm is over"] == ["blending"]
+
+
+async def test_who_sends_no_loops_any_more_has_no_alarm_either(node):
+    loops = Loops(node)
+    for _ in range(WINDOW):
+        loops.settle(home=False)
+    assert raised(node) == (["blending"], True, True)
+    node.commands.set_mixing("", {"loop_rate_per_second": 0.0})
+    assert raised(node) == ([], False, False)
+    assert told(node) == ["blending raised", "blending over"]
+
+
+async def test_the_entropy_that_is_shown_is_that_of_the_strategy_in_force(node):
+    assert exposed(node, "peerd_entropy_bits") == {}
+    node.tally.mixed("exponential", 3.0, 10)
+    assert exposed(node, "peerd_entropy_bits") == {'strategy="exponential"': 3.0}
+    node.commands.set_mixing("", {"strategy": "pool"})
+    now = node.commands.mixing_measured()
+    assert (now.entropy_bits, now.mixed, now.end_to_end[0].bits) == (0.0, 0, 0.0)
+    assert exposed(node, "peerd_entropy_bits") == {}
+    node.tally.mixed("pool", 1.0, 2)
+    now = node.commands.mixing_measured()
+    assert (now.entropy_bits, now.mixed) == (1.0, 2)
+    assert exposed(node, "peerd_entropy_bits") == {'strategy="pool"': 1.0}
+    node.commands.set_mixing("", {"strategy": "exponential"})
+    assert exposed(node, "peerd_entropy_bits") == {'strategy="exponential"': 3.0}
