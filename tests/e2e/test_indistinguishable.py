@@ -449,7 +449,7 @@ def nearest(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarr
 CLASSIFIERS = {"naive Bayes": naive_bayes, "k-NN": nearest}
 
 
-class Tested(NamedTuple):
+class Outcome(NamedTuple):
     wins: float
     """Probability that a cell of the kind has the higher score than another one."""
     p: float
@@ -458,10 +458,10 @@ class Tested(NamedTuple):
     """Of the 95 % interval of `wins`: by its deviation under the hypothesis."""
 
 
-NO_PAIRS = Tested(0.5, 1.0, 0.5)
+NO_PAIRS = Outcome(0.5, 1.0, 0.5)
 
 
-def rank_test(score: np.ndarray, labels: np.ndarray, strata: np.ndarray) -> Tested:
+def rank_test(score: np.ndarray, labels: np.ndarray, strata: np.ndarray) -> Outcome:
     """Cells of one stratum are compared; under the hypothesis labels may be permuted within strata."""
     _, stratum = np.unique(strata, return_inverse=True)
     total = expected = variance = pairs = wins = 0.0
@@ -479,10 +479,10 @@ def rank_test(score: np.ndarray, labels: np.ndarray, strata: np.ndarray) -> Test
     if variance <= 0.0:
         return NO_PAIRS
     deviation = np.sqrt(variance)
-    return Tested(wins / pairs, float(norm.sf((total - expected) / deviation)), Z95 * deviation / pairs)
+    return Outcome(wins / pairs, float(norm.sf((total - expected) / deviation)), Z95 * deviation / pairs)
 
 
-def shift_test(score: np.ndarray, labels: np.ndarray, host: np.ndarray, at: np.ndarray) -> Tested:
+def shift_test(score: np.ndarray, labels: np.ndarray, host: np.ndarray, at: np.ndarray) -> Outcome:
     """The same question over the whole capture, where the rank test asks within a second: a burst that fills
     whole seconds shows here. Under the hypothesis that what is seen does not depend on what is sent, the
     labels of each host may be shifted in time, as a ring, against the scores: that keeps how they cluster."""
@@ -501,7 +501,7 @@ def shift_test(score: np.ndarray, labels: np.ndarray, host: np.ndarray, at: np.n
     got = float(ranks[labels].sum())
     wins = (got - positive * (positive + 1) / 2) / pairs
     deviation = max(drawn.std(), 1e-9)
-    return Tested(wins, float(norm.sf((got - drawn.mean()) / deviation)), Z95 * deviation / pairs)
+    return Outcome(wins, float(norm.sf((got - drawn.mean()) / deviation)), Z95 * deviation / pairs)
 
 
 @dataclass
@@ -509,9 +509,9 @@ class Verdict:
     kind: str
     classifier: str
     cells: int
-    within: Tested
+    within: Outcome
     """On its own link, in its own second."""
-    overall: Tested
+    overall: Outcome
     """In the whole capture."""
     accuracy: float
     baseline: float
@@ -540,7 +540,7 @@ def judge(cells: Cells, kinds=KINDS) -> list[Verdict]:
     return verdicts
 
 
-def shown(test: Tested) -> str:
+def shown(test: Outcome) -> str:
     low, high = test.wins - test.half, test.wins + test.half
     return f"{test.wins:.4f} ({low:.4f}-{high:.4f})  p {test.p:.2e}"
 
