@@ -109,6 +109,7 @@ class Report:
         return MixingMeasured(
             entropy_bits=entropy_bits,
             mixed=tally.mixed_by(mixing.strategy),
+            mean_entropy_bits=tally.mean_entropy_bits(mixing.strategy),
             end_to_end=[
                 EndToEnd(
                     hops=hops,

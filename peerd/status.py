@@ -121,6 +121,8 @@ class MixingMeasured(msgspec.Struct, frozen=True, kw_only=True):
     """Of departures by the strategy in force; 0.0 before the first."""
     mixed: int
     """Packets that departed by it."""
+    mean_entropy_bits: float
+    """Of all of them."""
     end_to_end: list[EndToEnd]
     send_rate_per_second: float
     loop_rate_per_second: float

@@ -217,9 +217,8 @@ def _measured(mixing: Mixing) -> dict[str, str]:
     measured, loops, epoch = mixing.measured, mixing.measured.loops, mixing.measured.epoch
     hops = 0 if mixing.config.direct else mixing.config.hops
     rates = (measured.send_rate_per_second, measured.loop_rate_per_second, measured.drop_rate_per_second)
-    rows = {
-        "entropy of a departure": f"{measured.entropy_bits:.2f} bits" if measured.mixed else "none yet",
-    }
+    bits = {"entropy of a departure": measured.entropy_bits, "its mean": measured.mean_entropy_bits}
+    rows = {name: f"{value:.2f} bits" if measured.mixed else "none yet" for name, value in bits.items()}
     for path in measured.end_to_end:
         mark = " <- in force" if path.hops == hops else ""
         rows[f"sender hidden, {path.hops} hops"] = f"{path.bits:.2f} of {path.of_bits:.2f} bits{mark}"

@@ -72,7 +72,7 @@ def run_row(mixing: MixingConfig, watched: Watched, attack: Attack) -> dict[str,
     return {
         **traced,
         "strongest": {"adversary": best, "guess_rate": tried[best]["guess_rate"]},
-        "meter_bits": None if meter is None else end_to_end_bits(meter, hops, unexcluded(attack.peers, hops)),
+        "meter_bits": end_to_end_bits(meter, hops, unexcluded(attack.peers, hops)),
         "meter_bits_per_hop": meter,
         "message_only": one_way,
         "counting": simple,

@@ -91,10 +91,8 @@ def _bits(axis: Any, rows: Mapping[str, Any], places: list[int], result: Mapping
               label="entropy that remains")  # fmt: skip
     axis.scatter([row["surprise_bits"] for row in rows.values()], places, marker="|", s=220, color="black",
                  linewidths=2.0, zorder=3, label="surprise")  # fmt: skip
-    meter = [(row["meter_bits"], at) for row, at in zip(rows.values(), places, strict=True)
-             if row["meter_bits"] is not None]  # fmt: skip
-    if meter:
-        axis.scatter(*zip(*meter, strict=True), marker="^", s=44, color=ORANGE, zorder=3, label="live meter")
+    axis.scatter([row["meter_bits"] for row in rows.values()], places, marker="^", s=44, color=ORANGE,
+                 zorder=3, label="live meter")  # fmt: skip
     axis.axvline(result["ideal_bits"], color=GREEN, linestyle="--", linewidth=1.4,
                  label=f"ideal {result['ideal_bits']:.2f}")  # fmt: skip
     axis.axvline(result["reachable_bits"], color=GREY, linestyle=":", linewidth=1.4,

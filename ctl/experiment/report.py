@@ -76,8 +76,7 @@ def _notes(frame: Frame, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     apart = [
         name
         for name, row in rows.items()
-        if row["meter_bits"] is not None
-        and row["meter_bits"] - min(row["entropy_bits"], row["surprise_bits"]) > APART_BITS
+        if row["meter_bits"] - min(row["entropy_bits"], row["surprise_bits"]) > APART_BITS
     ]
     if apart:
         notes.append(
@@ -88,9 +87,10 @@ def _notes(frame: Frame, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
         )
     if frame.source == "testbed":
         notes.append(
-            "the meter is not read in a testbed. All peers share this machine's processors: where these are "
-            "busy, packets queue, and the adversary, who takes no account of the order of a queue, is weaker "
-            "than he could be. The simulator has no such queues: its figures are the ones to go by"
+            "a daemon's meter is the mean of its whole life, its start included. All peers share this "
+            "machine's processors: where these are busy, packets queue, and the adversary, who takes no "
+            "account of the order of a queue, is weaker than he could be. The simulator has no such queues: "
+            "its figures are the ones to go by"
         )
     return notes
 
@@ -130,7 +130,7 @@ def _row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{low:.3f}-{high:.3f}",
         f"{row['entropy_bits']:.2f}",
         f"{row['surprise_bits']:.2f}",
-        "-" if row["meter_bits"] is None else f"{row['meter_bits']:.2f}",
+        f"{row['meter_bits']:.2f}",
         "-" if corrupt is None else f"{corrupt['guess_rate']:.3f}",
         f"{row['counting']['guess_rate']:.3f}",
         f"{row['echo']['guess_rate']:.3f}",

@@ -9,19 +9,24 @@ from typing import Any
 
 import msgspec
 
+from ctl.client import Client
+from ctl.contexts import Endpoint
 from ctl.defaults import make_spec
 from ctl.demo.play import Script, play
 from ctl.experiment.kernels import Timing
 from ctl.experiment.observation import observe
 from ctl.experiment.workload import Watched
+from ctl.fanout import fan_out
 from ctl.testbed import Plan, Testbed
 from ctl.watch import View
 from peerd.config import MixingConfig, PeerdConfig, TraceConfig
 from peerd.errors import NotFoundError, PeerdError
+from peerd.pb import mixing_pb2
 from peerd.relay.trace import Came, Left, Opened, Record
 from peerd.types import PacketKind, PeerId
 
 TRACES = "trace"
+CALL_SECONDS = 30.0
 UNDRAWN = "0" * 32
 TIMING = Timing(processing=(3e-4, 3e-3, 3e-2), late=0.3)
 """A busy process unwraps a packet milliseconds after it came; six on few processors take longer."""
@@ -38,6 +43,7 @@ async def watch_daemons(
     try:
         await play(Script(plan, spec, folder, True, patience), view)
         testbed = Testbed.load(folder)
+        meter = mean_bits(await read_meters(testbed.endpoints))
         testbed.down()  # closes the traces
         records = list(read_traces(sorted((folder / TRACES).glob("*.jsonl"))))
     finally:
@@ -46,7 +52,21 @@ async def watch_daemons(
         shutil.rmtree(folder, ignore_errors=True)
     ids = sorted({one.peer for one in records})
     seen, truth = observe(records, ids)
-    return Watched(seen, truth, None, len(truth.challenges()), seen.ends_at)
+    return Watched(seen, truth, meter, len(truth.challenges()), seen.ends_at)
+
+
+async def read_meters(endpoints: Sequence[Endpoint]) -> list[mixing_pb2.MixingMeasured]:
+    """What each daemon says of its own mixing, while it lives; the first one's error where one does not."""
+    answers = await fan_out(endpoints, Client.mixing_measured, CALL_SECONDS)
+    for failure in answers.bad:
+        raise failure.error
+    return [answer.value for answer in answers.good]
+
+
+def mean_bits(meters: Sequence[mixing_pb2.MixingMeasured]) -> float:
+    """Of a departure of any of them, as `World.meter_bits`; 0 without any."""
+    mixed = sum(one.mixed for one in meters)
+    return sum(one.mean_entropy_bits * one.mixed for one in meters) / mixed if mixed else 0.0
 
 
 def read_traces(files: Sequence[Path]) -> Iterator[Record]:

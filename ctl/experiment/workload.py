@@ -43,8 +43,8 @@ class Watched:
 
     seen: Observation
     truth: Truth
-    meter_bits: float | None
-    """Mean of the peers' own entropy meters, by hop; None where there was nobody to ask."""
+    meter_bits: float
+    """Mean of the peers' own entropy meters, by hop."""
     messages: int
     seconds: float
     """How long was watched: virtual seconds."""

@@ -142,6 +142,11 @@ class Tally:
         histogram = self.entropy.get(strategy)
         return 0 if histogram is None else sum(histogram.counts)
 
+    def mean_entropy_bits(self, strategy: str) -> float:
+        """Of all packets that departed by this strategy; 0.0 before the first."""
+        histogram = self.entropy.get(strategy)
+        return 0.0 if histogram is None else histogram.total / sum(histogram.counts)
+
     def rtt_quantile(self, q: float) -> float:
         """Of the recent samples, by nearest rank, 0 <= q <= 1; 0.0 while there is none."""
         if not self.recent_rtt:

@@ -303,3 +303,137 @@ def bound(outsider: Outsider) -> bool:
 def forgotten(testbed, name: str, epoch: int) -> bool:
     state = testbed.folder / "peers" / name
     return epoch not in mix_keys(state) and not (state / "replay" / f"{epoch}.log").exists()
+
+
+# -- many replays of all ages, while a run goes on ---------------------------------------------------
+
+
+EPOCH_SECONDS = 5.0
+RECORDED_EPOCHS = 4
+"""A key of five seconds lives for at most fifteen: of those recorded first the keys are gone at the end."""
+BURST = 10
+RECORD_EVERY_SECONDS = 0.5
+
+
+class Recording:
+    """Packets that went through a relay once, all that it is sent again, and what it must say to that."""
+
+    def __init__(self, outsider: Outsider, relay, epochs: Epochs) -> None:
+        self._outsider = outsider
+        self._relay = relay
+        self._epochs = epochs
+        self._packets: list[tuple[int, bytes]] = []
+        self._fences = 0
+
+    def key_in(self, ahead: int) -> tuple[int, bytes]:
+        epoch = self._epochs.at(wall()) + ahead
+        return epoch, newest(self._outsider, self._relay).key_for(epoch)
+
+    async def record(self, ahead: int = 0) -> None:
+        """Some more, fresh, to be sent again later: for the key of now, or of the next epoch."""
+        epoch, key = self.key_in(ahead)
+        known = len(self._packets)
+        texts = [b"recorded %d" % number for number in range(known, known + BURST)]
+        packets = [self._outsider.packet(self._relay, key, text) for text in texts]
+        self._packets += [(epoch, packet) for packet in packets]
+        await self._send(packets)
+        assert all(self._outsider.came[text] == 1 for text in texts)
+
+    async def replay(self) -> tuple[int, int]:
+        """All of them. How many keys are there still for sure, and how many are gone for sure, by packet."""
+        began = self._epochs.at(wall())
+        await self._send([packet for _, packet in self._packets])
+        ended = self._epochs.at(wall())
+        assert {self._outsider.came[b"recorded %d" % n] for n in range(len(self._packets))} == {1}
+        held = sum(epoch >= ended - 1 for epoch, _ in self._packets)
+        gone = sum(epoch < began - 1 for epoch, _ in self._packets)
+        return held, gone
+
+    @property
+    def count(self) -> int:
+        return len(self._packets)
+
+    async def _send(self, packets: list[bytes]) -> None:
+        self._fences += 1
+        _, key = self.key_in(0)
+        await self._outsider.send(self._relay, *packets, fence=b"fence %d" % self._fences, key=key)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+async def test_replays_of_every_age_are_refused_before_and_after_kill_9_while_a_run_goes_on(
+    testbed, until, tmp_path
+):
+    """Paths have two mix nodes, so that five peers, and four of them, can do without the sixth."""
+    epochs = Epochs(EPOCH_SECONDS, EPOCH_SECONDS)
+    await asyncio.to_thread(testbed.up, 6, "--epoch", "5s", "--hops", "2")
+    pids = testbed.pids()
+    names = list(pids)
+    relay_name, gone, others = names[1], names[5], [names[0], *names[2:5]]
+    state = PeerState.load(testbed.folder / "peers" / gone)
+    own = next(d for d in state.roster if d.peer_id == state.peer_id)
+    relay = next(d.peer_id for d in state.roster if d.name == relay_name)
+
+    async def ask(*arguments: str):
+        return await asyncio.to_thread(testbed.ask, *arguments)
+
+    async def dropped() -> Counter[str]:
+        status = await ask("--context", relay_name, "status")
+        return Counter({reason: int(count) for reason, count in status["traffic"]["dropped"].items()})
+
+    def without_it() -> bool:
+        """Nobody knows a mix key of the sixth, who says nothing of itself: nobody sends by it or to it."""
+        return all(testbed.ask("--context", n, "status")["peers_alive"] == 4 for n in names[:5])
+
+    os.kill(pids[gone], signal.SIGTERM)
+    outsider = Outsider(state, own.address)
+    await asyncio.to_thread(until, lambda: bound(outsider))
+    links = asyncio.create_task(outsider.table.run())
+    command = command_of(pids[relay_name])
+    again = None
+    try:
+        await outsider.linked(relay)
+        stale = epochs.begins(epochs.at(wall()) + 2)
+        await asyncio.to_thread(until, lambda: wall() > stale and without_it())
+        recording = Recording(outsider, relay, epochs)
+        for name in names[:5]:
+            await ask(
+                "--context", name, "run", "start", "--run-id", "5" * 32, "--rounds", "200", "--quorum", "0.5"
+            )
+        first = epochs.at(wall())
+        while epochs.at(wall()) < first + RECORDED_EPOCHS:
+            await recording.record()
+            await asyncio.sleep(RECORD_EVERY_SECONDS)
+        assert recording.count >= 2 * RECORDED_EPOCHS * BURST
+        assert (await ask("run", "show"))["state"] == "running"
+
+        before = await dropped()
+        held, lost = await recording.replay()
+        said = await dropped() - before
+        assert said["replay"] + said["bad_mac"] >= recording.count
+        assert said["replay"] >= held > 0
+        assert said["bad_mac"] >= lost > 0
+        for name in names[:5]:
+            assert (await ask("--context", name, "status"))["traffic"]["gave_up"] == 0
+
+        await recording.record(ahead=1)
+        os.kill(pids[relay_name], signal.SIGKILL)
+        await outsider.unlinked(relay)
+        log = (tmp_path / "relay.log").open("wb")
+        again = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)  # noqa: ASYNC220
+        await outsider.linked(relay)
+        before = await dropped()
+        held, lost = await recording.replay()
+        said = await dropped() - before
+        assert said["replay"] + said["bad_mac"] >= recording.count
+        assert said["replay"] >= held > 0
+        assert said["bad_mac"] >= lost > 0
+        await recording.record()  # and what is fresh goes through
+
+        assert {(await ask("--context", name, "run", "show"))["state"] for name in others} == {"running"}
+    finally:
+        links.cancel()
+        await asyncio.wait({links})
+        if again is not None:
+            again.terminate()
+            await asyncio.to_thread(again.wait, 30)

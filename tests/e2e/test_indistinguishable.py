@@ -11,6 +11,20 @@ may be permuted at will, the mean and the variance of the sum of the ranks are k
 hundreds of strata the sum is normal. So it asks whether a kind shows against its own link and moment; that
 the rates themselves do not change while a round is exchanged is asked apart. Pings are periodic and
 belong to no message: they are no target and count in no gap (an observer can filter them out).
+
+What passing means: no kind is told from the rest with an advantage that matters. That is less than "no better
+than chance", and on a real machine all that can be said. A kind counts as told where all of these hold:
+
+    p < SIGNIFICANCE / questions  it is no accident (Bonferroni); with ten thousand cells this alone finds
+                                  effects of one in a hundred, which the scheduler of a machine has by itself
+    wins > ADVANTAGE              of a cell of the kind and another one the classifier puts the right one
+                                  first in more than 55 % (0.5 is chance): how large it is, not how sure
+    in two captures               by the same classifiers, trained anew: what the cells carry shows each time,
+                                  a host that was kept from its work for a moment does not
+
+So an effect below 0.55 passes, and one that shows in one capture alone. What was measured is printed, with
+95 % intervals, and shown by -rP: the intervals are what the claim rests on. Two settings more are soaks: the
+default, without shaping, in which a burst of own messages does show, and `outbox`.
 """
 
 from __future__ import annotations
@@ -30,6 +44,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -73,6 +88,16 @@ UNSHAPED = SHAPED | {
     "loop_rate_per_second": 5.0,
     "drop_rate_per_second": 15.0,
 }
+OUTBOX = {
+    "strategy": "outbox",
+    "hops": 3,
+    "outbox_size": 16,
+    "outbox_interval_seconds": 0.01,
+    "outbox_jitter_seconds": 0.005,
+    "send_rate_per_second": 0.0,
+    "loop_rate_per_second": 5.0,
+    "drop_rate_per_second": 5.0,
+}
 SIGNIFICANCE = 0.001
 ADVANTAGE = 0.55
 """Of a cell of the kind over another one, 0.5 being none: what is less is no finding, however sure. So much
@@ -80,6 +105,7 @@ has, in an ideal mix of this size (200 cells a second, 60 ms), who counts what c
 forwarded leaves rather when much came in. On an overbooked machine bursts show that a little in gaps, too."""
 BLOCK_SECONDS = 1.0
 MOST_BLOCKS = 100_000
+Z95 = 1.959964
 BINS = 12
 NEIGHBOURS = 40
 SHIFTS = 400
@@ -423,9 +449,20 @@ def nearest(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarr
 CLASSIFIERS = {"naive Bayes": naive_bayes, "k-NN": nearest}
 
 
-def rank_test(score: np.ndarray, labels: np.ndarray, strata: np.ndarray) -> tuple[float, float]:
-    """(probability that a cell of the kind has the higher score than another one of its stratum; p-value,
-    one-sided, of a sum of ranks at least so large when labels are permuted within strata)."""
+class Outcome(NamedTuple):
+    wins: float
+    """Probability that a cell of the kind has the higher score than another one."""
+    p: float
+    """One-sided, of so many wins or more, under the hypothesis."""
+    half: float
+    """Of the 95 % interval of `wins`: by its deviation under the hypothesis."""
+
+
+NO_PAIRS = Outcome(0.5, 1.0, 0.5)
+
+
+def rank_test(score: np.ndarray, labels: np.ndarray, strata: np.ndarray) -> Outcome:
+    """Cells of one stratum are compared; under the hypothesis labels may be permuted within strata."""
     _, stratum = np.unique(strata, return_inverse=True)
     total = expected = variance = pairs = wins = 0.0
     for chosen in np.split(np.argsort(stratum, kind="stable"), np.cumsum(np.bincount(stratum))[:-1]):
@@ -440,13 +477,12 @@ def rank_test(score: np.ndarray, labels: np.ndarray, strata: np.ndarray) -> tupl
         wins += got - positive * (positive + 1) / 2
         pairs += positive * (size - positive)
     if variance <= 0.0:
-        return 0.5, 1.0
-    return wins / pairs, float(norm.sf((total - expected) / np.sqrt(variance)))
+        return NO_PAIRS
+    deviation = np.sqrt(variance)
+    return Outcome(wins / pairs, float(norm.sf((total - expected) / deviation)), Z95 * deviation / pairs)
 
 
-def shift_test(
-    score: np.ndarray, labels: np.ndarray, host: np.ndarray, at: np.ndarray
-) -> tuple[float, float]:
+def shift_test(score: np.ndarray, labels: np.ndarray, host: np.ndarray, at: np.ndarray) -> Outcome:
     """The same question over the whole capture, where the rank test asks within a second: a burst that fills
     whole seconds shows here. Under the hypothesis that what is seen does not depend on what is sent, the
     labels of each host may be shifted in time, as a ring, against the scores: that keeps how they cluster."""
@@ -455,7 +491,7 @@ def shift_test(
     positive = int(labels.sum())
     pairs = positive * (len(labels) - positive)
     if not pairs:
-        return 0.5, 1.0
+        return NO_PAIRS
     rng = np.random.default_rng(1)
 
     def shifted() -> float:
@@ -464,7 +500,8 @@ def shift_test(
     drawn = np.array([shifted() for _ in range(SHIFTS)])
     got = float(ranks[labels].sum())
     wins = (got - positive * (positive + 1) / 2) / pairs
-    return wins, float(norm.sf((got - drawn.mean()) / max(drawn.std(), 1e-9)))
+    deviation = max(drawn.std(), 1e-9)
+    return Outcome(wins, float(norm.sf((got - drawn.mean()) / deviation)), Z95 * deviation / pairs)
 
 
 @dataclass
@@ -472,18 +509,18 @@ class Verdict:
     kind: str
     classifier: str
     cells: int
-    wins: float
-    p: float
+    within: Outcome
+    """On its own link, in its own second."""
+    overall: Outcome
+    """In the whole capture."""
     accuracy: float
     baseline: float
-    wins_overall: float
-    p_overall: float
 
     def found_overall(self, limit: float) -> bool:
-        return self.p_overall < limit and self.wins_overall > ADVANTAGE
+        return self.overall.p < limit and self.overall.wins > ADVANTAGE
 
     def found(self, limit: float) -> bool:
-        return self.p < limit and self.wins > ADVANTAGE
+        return self.within.p < limit and self.within.wins > ADVANTAGE
 
 
 def judge(cells: Cells, kinds=KINDS) -> list[Verdict]:
@@ -495,12 +532,17 @@ def judge(cells: Cells, kinds=KINDS) -> list[Verdict]:
         for name, classify in CLASSIFIERS.items():
             score = classify(cells.features[~odd], labels[~odd], cells.features[odd])
             truth = labels[odd]
-            wins, p = rank_test(score, truth, cells.stratum[odd])
+            within = rank_test(score, truth, cells.stratum[odd])
             guess = score > np.sort(score)[-max(int(truth.sum()), 1)]
             accuracy, baseline = float((guess == truth).mean()), float(max(truth.mean(), 1 - truth.mean()))
             overall = shift_test(score, truth, cells.host[odd], cells.at[odd])
-            verdicts.append(Verdict(kind, name, int(labels.sum()), wins, p, accuracy, baseline, *overall))
+            verdicts.append(Verdict(kind, name, int(labels.sum()), within, overall, accuracy, baseline))
     return verdicts
+
+
+def shown(test: Outcome) -> str:
+    low, high = test.wins - test.half, test.wins + test.half
+    return f"{test.wins:.4f} ({low:.4f}-{high:.4f})  p {test.p:.2e}"
 
 
 def told(title: str, verdicts: list[Verdict], cells: Cells) -> None:
@@ -511,8 +553,8 @@ def told(title: str, verdicts: list[Verdict], cells: Cells) -> None:
         gaps = cells.features[:, 0]
         ks = ks_2samp(gaps[labels], gaps[~labels])
         print(
-            f"  {v.kind:9} {v.cells:6} cells  {v.classifier:11} wins {v.wins:.4f}  p {v.p:.2e}  "
-            f"overall {v.wins_overall:.4f}  p {v.p_overall:.2e}  "
+            f"  {v.kind:9} {v.cells:6} cells  {v.classifier:11} wins {shown(v.within)}  "
+            f"overall {shown(v.overall)}  "
             f"accuracy {v.accuracy:.3f}, majority {v.baseline:.3f}  KS {ks.statistic:.4f} (p {ks.pvalue:.1e})"
         )
 
@@ -547,12 +589,12 @@ def cpu_of_others(capture_it: Callable[[], Capture]) -> tuple[Capture, float]:
     return captured, max(busy - own, 0.0) / (took * (psutil.cpu_count() or 1))
 
 
-def capture_shaped(tmp_path_factory: pytest.TempPathFactory) -> Capture:
+def capture_alone(tmp_path_factory: pytest.TempPathFactory, mixing: dict[str, Any]) -> Capture:
     """On a machine that is ours: hosts that are kept from their work send late and in clusters, which tells
     when they train. That is so (see the threat model), and not what is judged here."""
     for _ in range(CAPTURES):
-        folder = tmp_path_factory.mktemp("shaped")
-        taken, others = cpu_of_others(lambda f=folder: uvloop.run(capture(f, SHAPED, rounds=3, quiet=8.0)))
+        folder = tmp_path_factory.mktemp("alone")
+        taken, others = cpu_of_others(lambda f=folder: uvloop.run(capture(f, mixing, rounds=3, quiet=8.0)))
         print(f"other programs took {others:.0%} of the machine")
         if others < MOST_CPU_OF_OTHERS:
             return taken
@@ -561,14 +603,14 @@ def capture_shaped(tmp_path_factory: pytest.TempPathFactory) -> Capture:
 
 @pytest.fixture(scope="module")
 def shaped(tmp_path_factory: pytest.TempPathFactory) -> Capture:
-    return capture_shaped(tmp_path_factory)
+    return capture_alone(tmp_path_factory, SHAPED)
 
 
 @pytest.fixture(scope="module")
 def once_more(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Capture]:
     """Another capture, taken when it is asked for: a kind that shows, shows again; hosts that were kept from
     their work for a moment, by what this machine does not even tell of, are not so twice in the same way."""
-    return functools.cache(lambda: capture_shaped(tmp_path_factory))
+    return functools.cache(lambda: capture_alone(tmp_path_factory, SHAPED))
 
 
 def replicated(
@@ -584,16 +626,20 @@ def unshaped(tmp_path_factory: pytest.TempPathFactory) -> Capture:
     return uvloop.run(capture(tmp_path_factory.mktemp("unshaped"), UNSHAPED, rounds=6, quiet=2.0))
 
 
-@pytest.mark.timeout(300)
-def test_every_record_of_every_link_has_one_size(shaped: Capture) -> None:
-    assert len(shaped.links) == len(NAMES) * (len(NAMES) - 1)
+def check_sizes(captured: Capture) -> None:
+    assert len(captured.links) == len(NAMES) * (len(NAMES) - 1)
     sizes = Counter()
-    for link in shaped.links.values():
+    for link in captured.links.values():
         for records in (link.dialler, link.listener):
             assert len(records.cells()) > 5
             sizes.update(length for _, length in records.cells())
     assert set(sizes) == {RECORD_BYTES}, sizes
     print(sizes)
+
+
+@pytest.mark.timeout(300)
+def test_every_record_of_every_link_has_one_size(shaped: Capture) -> None:
+    check_sizes(shaped)
 
 
 def test_the_truth_is_complete(shaped: Capture) -> None:
@@ -681,6 +727,37 @@ def test_without_shaping_and_mixing_the_same_classifiers_tell(unshaped: Capture)
     assert any(v.found_overall(limit) for v in filled)
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_by_default_a_burst_of_own_messages_shows(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The default is for networks whose wires nobody watches (threat model): sizes say nothing, times do."""
+    captured = capture_alone(tmp_path_factory, {})
+    check_sizes(captured)
+    packets = observed(captured, "wire").among(*PACKETS)
+    verdicts = judge(packets, PACKETS)
+    told("packets by default, without shaping", verdicts, packets)
+    own = [verdict for verdict in verdicts if verdict.kind == "own"]
+    assert any(v.found_overall(SIGNIFICANCE / (2 * len(verdicts))) for v in own)
+
+
+def kinds_that_show_in_an_outbox(captured: Capture) -> set[str]:
+    packets = observed(captured, "wire").among(*PACKETS, "dummy")
+    kinds = (*PACKETS, "dummy")
+    verdicts = judge(packets, kinds)
+    told("packets of an outbox", verdicts, packets)
+    limit = SIGNIFICANCE / (2 * len(verdicts))
+    return {v.kind for v in verdicts if v.found(limit) or v.found_overall(limit)}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_an_outbox_sends_every_kind_alike(tmp_path_factory: pytest.TempPathFactory) -> None:
+    first = capture_alone(tmp_path_factory, OUTBOX)
+    check_sizes(first)
+    again = functools.partial(capture_alone, tmp_path_factory, OUTBOX)
+    assert not replicated(kinds_that_show_in_an_outbox, first, again)
+
+
 def simulated(rng: np.random.Generator, burst: int) -> Cells:
     """Poisson links on which own cells are as any others, or come `burst` at a time."""
     links = []
@@ -714,7 +791,7 @@ def test_the_judge_finds_bursts_and_only_bursts() -> None:
     for burst in (2, 4):
         verdicts = judge(simulated(rng, burst), ("own",))
         assert any(v.found(1e-9) for v in verdicts), verdicts
-    fair = [v.p for _ in range(40) for v in judge(simulated(rng, 1), ("own",))]
+    fair = [v.within.p for _ in range(40) for v in judge(simulated(rng, 1), ("own",))]
     assert min(fair) > SIGNIFICANCE / len(fair)
     assert 0.25 < np.mean(np.array(fair) < 0.5) < 0.75, "p-values are uniform under the hypothesis"
 
@@ -724,7 +801,7 @@ def test_the_rank_test_is_that_of_permutations() -> None:
     strata = rng.integers(0, 30, 600)
     labels = rng.random(600) < 0.2
     score = rng.random(600) + 0.1 * labels + strata
-    _, p = rank_test(score, labels, strata)
+    p = rank_test(score, labels, strata).p
     groups = [np.flatnonzero(strata == s) for s in range(30)]
     ranks = np.zeros(600)
     for group in groups:

@@ -37,18 +37,19 @@ CHANGES: list[dict[str, Any]] = [
     {"send_rate_per_second": 40.0, "strategy": "pool"},
     FAST,
 ]
-ROUNDS = 28
+ROUNDS = 36
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_a_run_outlives_every_change_of_mixing(testbed, programs, until) -> None:
-    testbed.up(5)
+    testbed.up(6)
     names = list(testbed.pids())
     testbed.ask(
         "--all", "run", "start", "--rounds", ROUNDS, "--epochs", "4",
         "--quorum", "1", "--round-timeout", "60s",
     )  # fmt: skip
     until(lambda: testbed.ask("run", "show")["round"] >= 1, every=0.1)
+    _change_one(testbed, names)
     seconds = asyncio.run(_change(testbed))
     for change, (took, rounds) in seconds.items():
         print(f"{took:5.1f} s, {rounds} rounds: {change}")
@@ -85,6 +86,23 @@ def test_a_run_outlives_every_change_of_mixing(testbed, programs, until) -> None
     assert sum(status["traffic"]["packets"]["dummy"] for status in statuses.values()) > 0
     measured = testbed.ask("mix", "show")["measured"]
     assert measured["mixed"] > 1000
+
+
+def _change_one(testbed, names: list[str]) -> None:
+    """By the program, as an operator does it: that peer mixes otherwise for a round, the others do not."""
+
+    def configured() -> dict[str, Any]:
+        shown = testbed.ask("--all", "mix", "show")
+        return {name: {k: v for k, v in mixing.items() if k != "measured"} for name, mixing in shown.items()}
+
+    assert names[0] == "alice"
+    before, first = configured(), testbed.ask("run", "show")["round"]
+    changed = testbed.ask("--context", "alice", "mix", "set", "--strategy", "pool")
+    assert before["alice"]["strategy"] == "exponential"
+    assert changed == before["alice"] | {"strategy": "pool"}
+    assert configured() == before | {"alice": changed}
+    while (run := testbed.ask("run", "show"))["round"] < first + 2:
+        assert run["state"] in ("starting", "running"), run
 
 
 def _clients(testbed) -> list[Client]:

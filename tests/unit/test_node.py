@@ -144,7 +144,11 @@ async def test_the_entropy_that_is_shown_is_that_of_the_strategy_in_force(node):
     assert exposed(node, "peerd_entropy_bits") == {}
     node.tally.mixed("pool", 1.0, 2)
     now = node.commands.mixing_measured()
-    assert (now.entropy_bits, now.mixed) == (1.0, 2)
-    assert exposed(node, "peerd_entropy_bits") == {'strategy="pool"': 1.0}
+    node.tally.mixed("pool", 4.0, 2)
+    assert (now.entropy_bits, now.mixed, now.mean_entropy_bits) == (1.0, 2, 1.0)
+    now = node.commands.mixing_measured()
+    assert (now.mixed, now.mean_entropy_bits) == (4, 2.5)
+    assert now.entropy_bits < 1.1  # the moving average moves by and by
+    assert exposed(node, "peerd_entropy_bits") == {'strategy="pool"': now.entropy_bits}
     node.commands.set_mixing("", {"strategy": "exponential"})
     assert exposed(node, "peerd_entropy_bits") == {'strategy="exponential"': 3.0}

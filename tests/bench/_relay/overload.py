@@ -1,6 +1,6 @@
 """A process that offers a relay a multiple of what it can carry. Tells its parent how far it is: JSON lines.
 
-    python -m _relay.overload FOLDER --seconds S        (in tests/bench)
+    python -m _relay.overload FOLDER --seconds S [--longest-delay S --queue-limit N]      (in tests/bench)
 
     {"event": "up", "pid": of the relay, "socket": its control socket}
     {"event": "overload", "capacity": packets a second of a relay that has a core for itself}
@@ -14,6 +14,10 @@ The relay then stays, to be asked, until SIGTERM.
 
 Every second packet is fresh, so that these alone are all that the relay can carry; the other is one that was
 sent before, which costs the relay all but the way out: it is unwrapped before it is known for a replay.
+
+Senders ask for 20 ms on average. What is too much then waits, and is dropped, at the neighbours, whose links
+the relay does not read meanwhile. It can only be made to drop by itself what it has no room to keep: with
+--longest-delay senders ask for anything up to that, and with --queue-limit there is little room.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,7 @@ from peerd.sphinx import Deliver, unwrap
 BODY_BYTES = 8192
 FACTOR = 2.0
 MEAN_DELAY_SECONDS = 0.02
+QUEUE_LIMIT = 8192
 CAPACITY_PACKETS = 4000
 IN_FLIGHT = 128
 TICK_SECONDS = 0.002
@@ -63,14 +68,14 @@ class Probes:
         relay.on_packet = self._look
 
     async def until_through(self) -> None:
-        """Send one, as soon as our link takes it, and wait until it is through."""
-        packet = self._next()
-        while self._relay.send(packet) is not None:
-            await asyncio.sleep(TICK_SECONDS)
+        """Send one as soon as our link takes it, and more, in case that it is dropped, until one is there."""
         async with asyncio.timeout(THROUGH_SECONDS):
             while not self._latency:
-                self._seen.clear()
-                await self._seen.wait()
+                packet = self._next()
+                while self._relay.send(packet) is not None:
+                    await asyncio.sleep(TICK_SECONDS)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._seen.wait(), PROBE_SECONDS)
 
     async def latency(self, count: int) -> list[float | None]:
         first = len(self._sent)
@@ -133,12 +138,16 @@ async def recover(relay: Rig) -> dict[str, Any]:
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "latency": await probes.latency(PROBES)}
 
 
-async def run(folder: Path, seconds: float) -> None:
-    async with rig(folder, BODY_BYTES) as relay:
+def uniform(longest: float) -> Callable[[], float]:
+    return lambda: random.uniform(0.0, longest)
+
+
+async def run(folder: Path, seconds: float, delay: Callable[[], float], queue_limit: int) -> None:
+    async with rig(folder, BODY_BYTES, queue_limit=queue_limit) as relay:
         tell("up", pid=relay.pid, socket=str(relay.control_socket))
         # By its CPU: what passes in a second says little where others use the machine too.
         capacity = 1e6 / (await relayed(relay, await relay.packets(CAPACITY_PACKETS), IN_FLIGHT)).cpu_us
-        headers = await relay.headers(int(FACTOR * capacity * seconds / 2) + 1, exponential)
+        headers = await relay.headers(int(FACTOR * capacity * seconds / 2) + 1, delay)
         tell("overload", capacity=round(capacity))
         tell("over", **await overload(relay, headers, FACTOR * capacity, seconds))
         tell("recovered", **await recover(relay), accepted=relay.accepted)
@@ -159,8 +168,11 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--longest-delay", type=float, help="seconds; else exponential, 20 ms on average")
+    parser.add_argument("--queue-limit", type=int, default=QUEUE_LIMIT, help="of the relay's mix")
     options = parser.parse_args()
-    uvloop.run(until_told(run(options.folder, options.seconds)))
+    delay = exponential if options.longest_delay is None else uniform(options.longest_delay)
+    uvloop.run(until_told(run(options.folder, options.seconds, delay, options.queue_limit)))
 
 
 if __name__ == "__main__":

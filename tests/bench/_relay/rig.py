@@ -58,8 +58,10 @@ LOG = structlog.wrap_logger(
 class Rig:
     """Made by `rig`: send with `send`; what comes out at the sink goes to `on_packet`."""
 
-    def __init__(self, folder: Path, body_bytes: int) -> None:
+    def __init__(self, folder: Path, body_bytes: int, **mixing: float) -> None:
+        """`mixing`: other settings of the relay's than the defaults."""
         self.folder = folder
+        self._mixing = {"hops": 1, "loop_rate_per_second": 0.0, "drop_rate_per_second": 0.0, **mixing}
         self.network = NetworkConfig(name="bench", body_bytes=body_bytes, epoch_seconds=EPOCH_SECONDS)
         self.geometry = Geometry(self.network.max_hops, body_bytes)
         self.control_socket = folder / "control.sock"
@@ -135,7 +137,7 @@ class Rig:
             "link": {"listen": self._listen, "dead_after_seconds": PATIENCE_SECONDS},
             "control": {"unix": str(self.control_socket)},
             "metrics": {"listen": ""},
-            "mixing": {"hops": 1, "loop_rate_per_second": 0.0, "drop_rate_per_second": 0.0},
+            "mixing": self._mixing,
         }
         tomlfile.write(config, settings)
         self._spawn("run", "--state-dir", self.folder / "relay", "--config", config)
@@ -177,9 +179,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(folder: Path, body_bytes: int) -> AsyncIterator[Rig]:
+async def rig(folder: Path, body_bytes: int, **mixing: float) -> AsyncIterator[Rig]:
     """A relay that relays."""
-    made = Rig(folder, body_bytes)
+    made = Rig(folder, body_bytes, **mixing)
     links = asyncio.create_task(made.run_links())
     try:
         await made.start()

@@ -78,6 +78,7 @@ class FakePeer:
         self.measured = mixing_pb2.MixingMeasured(
             entropy_bits=3.14159,
             mixed=1234,
+            mean_entropy_bits=2.71828,
             end_to_end=[mixing_pb2.EndToEnd(hops=n, bits=0.5 * n, of_bits=2.5) for n in (1, 2, 3)],
             send_rate_per_second=20.0,
             loop_rate_per_second=0.5,

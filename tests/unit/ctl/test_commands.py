@@ -125,6 +125,7 @@ def test_mix_show_has_a_column_for_each_peer(two: Any, peerctl: Any) -> None:
     text = "\n".join(" ".join(line.split()) for line in lines)
     for row in (
         "entropy of a departure 3.14 bits 3.14 bits",
+        "its mean 2.72 bits 2.72 bits",
         "sender hidden, 2 hops 1.00 of 2.50 bits 1.00 of 2.50 bits",
         "sender hidden, 3 hops 1.50 of 2.50 bits <- in force 1.50 of 2.50 bits <- in force",
         "send, loop, drop rate 20 0.5 0 a second 20 0.5 0 a second",

@@ -16,6 +16,7 @@ def measured(**changes: Any) -> MixingMeasured:
     quiet = MixingMeasured(
         entropy_bits=0.0,
         mixed=0,
+        mean_entropy_bits=0.0,
         end_to_end=[EndToEnd(hops=1, bits=0.0, of_bits=2.0)],
         send_rate_per_second=0.0,
         loop_rate_per_second=0.0,

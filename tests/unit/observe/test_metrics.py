@@ -34,6 +34,7 @@ def value(series: Series, name: str, **labels: str) -> float:
 MEASURED = MixingMeasured(
     entropy_bits=3.25,
     mixed=77,
+    mean_entropy_bits=2.5,
     end_to_end=[EndToEnd(hops=1, bits=1.5, of_bits=2.0)],
     send_rate_per_second=20.0,
     loop_rate_per_second=2.0,

@@ -107,6 +107,8 @@ def test_the_first_departure_sets_the_average_and_later_ones_move_it() -> None:
     assert tally.entropy_bits["timed"] == pytest.approx(1.0, abs=1e-6)
     assert tally.entropy_bits["pool"] == pytest.approx(4.0 * (1 - ENTROPY_SMOOTHING))
     assert [tally.mixed_by(name) for name in ("pool", "timed", "none")] == [3, 20 * 256 + 1, 0]
+    assert tally.mean_entropy_bits("pool") == pytest.approx(8.0 / 3)
+    assert tally.mean_entropy_bits("none") == 0.0
     assert {name: sum(h.counts) for name, h in tally.entropy.items()} == {"pool": 3, "timed": 20 * 256 + 1}
     assert tally.entropy["pool"].bounds == ENTROPY_BUCKETS
     assert tally.entropy["pool"].total == 8.0

@@ -49,6 +49,9 @@ def test_json(made: tuple[dict[str, Any], Path]) -> None:
         assert row["challenges"] >= 60
         assert row["guess_interval"][0] <= row["guess_rate"] <= row["guess_interval"][1]
         assert row["ideal_bits"] == pytest.approx(2.3219, abs=1e-3)
+        assert 0.0 <= row["entropy_bits"] <= row["ideal_bits"]
+        assert 0.0 <= row["corrupt"]["entropy_bits"] <= row["corrupt"]["ideal_bits"]
+        assert 0.0 <= row["meter_bits"] <= data["reachable_bits"] + 1e-9
         assert row["corrupt"]["nodes"] == 1
         assert row["linked"]["2"]["groups"] > 0
         assert row["linked"]["20"] is None
@@ -64,6 +67,7 @@ def test_mixing_makes_the_difference(made: tuple[dict[str, Any], Path]) -> None:
     assert none["meter_bits"] == 0.0
     assert mixed["guess_rate"] < 0.5
     assert mixed["surprise_bits"] > 1.6
+    assert mixed["entropy_bits"] > 1.6
     assert mixed["latency_median_seconds"] > none["latency_median_seconds"] + 0.2
 
 
