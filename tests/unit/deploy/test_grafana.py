@@ -134,9 +134,8 @@ def test_prometheus_can_read_every_query(promtool, tmp_path: Path) -> None:
 
 
 def test_grafana_is_told_of_the_data_source_and_the_dashboards() -> None:
-    (source,) = yaml.safe_load((FOLDER / "provisioning/datasources/prometheus.yml").read_text())[
-        "datasources"
-    ]
+    given = FOLDER / "provisioning"
+    (source,) = yaml.safe_load((given / "datasources" / "prometheus.yml").read_text())["datasources"]
     assert (source["type"], source["isDefault"], source["access"]) == ("prometheus", True, "proxy")
     assert re.fullmatch(r"\$\{\w+\}", source["url"])  # from the environment of Grafana
     (provider,) = yaml.safe_load((given / "dashboards" / "peerd.yml").read_text())["providers"]
