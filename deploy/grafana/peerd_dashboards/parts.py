@@ -97,12 +97,7 @@ def graph(
         .fill_opacity(40 if stacked else 0)
         .line_width(1)
         .show_points(common.VisibilityMode.NEVER)
-        .legend(
-            common_builders.VizLegendOptions()
-            .display_mode(common.LegendDisplayMode.LIST)
-            .placement(common.LegendPlacement.BOTTOM)
-            .show_legend(True)
-        )
+        .legend(_legend())
         .tooltip(
             common_builders.VizTooltipOptions()
             .mode(common.TooltipDisplayMode.MULTI)
@@ -152,7 +147,8 @@ def states(
         statetimeline.Panel()
         .mappings([ValueMap(options=options)])
         .merge_values(True)
-        .show_value(common.VisibilityMode.NEVER)
+        .show_value(common.VisibilityMode.AUTO)
+        .legend(_legend())
         .row_height(0.8)
         .fill_opacity(80)
         .color_scheme(builders.FieldColor().mode(FieldColorModeId.THRESHOLDS))
@@ -183,6 +179,15 @@ def _common(panel: P, title: str, queries: Sequence[Query], unit: str, about: st
         )
         panel.with_target(target.instant() if query.instant else target.range())
     return panel
+
+
+def _legend() -> common_builders.VizLegendOptions:
+    return (
+        common_builders.VizLegendOptions()
+        .display_mode(common.LegendDisplayMode.LIST)
+        .placement(common.LegendPlacement.BOTTOM)
+        .show_legend(True)
+    )
 
 
 def _thresholds(steps: Sequence[tuple[float, str]]) -> builders.ThresholdsConfig:
