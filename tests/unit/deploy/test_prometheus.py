@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ctl.cli import cli
+from peerd.observe.alarms import ALARMS
 from peerd.observe.detail import DETAIL, KEPT
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "prometheus"
@@ -53,6 +54,11 @@ def test_the_rules_pass_their_own_tests(promtool) -> None:
 def test_what_an_operator_must_hear_of_has_an_alert() -> None:
     assert set(alerts()) >= WANTED
     assert not [name for name, count in Counter(alerts()).items() if count > 1]
+
+
+def test_every_alarm_of_a_peer_is_an_alert() -> None:
+    expressions = " ".join(rule["expr"] for rule in rules("alert"))
+    assert set(re.findall(r'peerd_alarm\{alarm="(\w+)"', expressions)) == set(ALARMS)
 
 
 @pytest.mark.parametrize("alert", alerts())
