@@ -194,7 +194,7 @@ class Metrics(Collector):
         yield counter("peerd_loops", "Loop cover that is settled.", "outcome", loops)
         text = (
             "1 while it lasts: sending without a mixnet, tracing every packet, loops that stay away, a full "
-            "disk, a clock that differs from the others', an identity that is used twice, a run's other model."
+            "disk, a clock that differs from the others', an identity used twice, a run's other model."
         )
         alarms = dict.fromkeys(ALARMS, False) | dict(sample.alarms)
         yield gauge("peerd_alarm", text, "alarm", alarms)
