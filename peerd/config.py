@@ -18,6 +18,7 @@ from peerd.presets import preset_fields
 from peerd.types import SHIPPED_TASKS, Fraction, Seconds
 
 StrategyName = Literal["exponential", "outbox", "threshold", "timed", "pool", "none"]
+MetricsDetail = Literal["coarse", "full"]
 Rate = Annotated[float, Meta(ge=0.0, le=10_000.0)]
 TaskName = Annotated[str, Meta(min_length=1, max_length=200)]
 Delay = Annotated[float, Meta(ge=0.0, le=3_600.0)]
@@ -154,8 +155,17 @@ class ControlConfig(_Slice, frozen=True, kw_only=True):
 class MetricsConfig(_Slice, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:0"
     """host:port of the Prometheus endpoint; port 0 takes a free one; empty: off."""
+    detail: MetricsDetail = "coarse"
+    """coarse: nothing that tells own traffic from relayed, and once a minute. full: all, for networks that
+    nobody watches. See `observe.detail`."""
     neighbour_labels: bool = False
     """Label link metrics by neighbour. Off: per-neighbour series help traffic analysis."""
+
+    def __post_init__(self) -> None:
+        if self.neighbour_labels and self.detail != "full":
+            raise ValueError(
+                'neighbour_labels tells more than detail = "coarse" may: set detail = "full", too'
+            )
 
 
 class TraceConfig(_Slice, frozen=True, kw_only=True):

@@ -62,13 +62,14 @@ class Node:
 
     def __init__(self, config: PeerdConfig, state: PeerState, state_dir: Path, log: Any) -> None:
         self._config = config
+        self._state_dir = state_dir
         self._log = log
         self._rng = random.SystemRandom()
         self._geometry = Geometry(state.network.max_hops, state.network.body_bytes)
         self.tally = Tally()
         self.events = EventLog()
         self.alarms = Alarms(self.events, log)
-        self.metrics = Metrics(self.tally, self)
+        self.metrics = Metrics(self.tally, self, config.metrics.detail)
         network = state.network
         epochs = Epochs(network.epoch_seconds, network.epoch_grace_seconds)
         self._members = Members(
@@ -254,7 +255,8 @@ class Node:
             self.tally,
             self.alarms,
             self,
-            neighbour_labels=self._config.metrics.neighbour_labels,
+            self._config.metrics,
+            self._state_dir,
         )
         return Commands(
             self._members,

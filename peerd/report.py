@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Protocol
 
 from peerd import __version__
-from peerd.clock import monotonic
-from peerd.config import MixingConfig
+from peerd.clock import monotonic, wall
+from peerd.config import MetricsConfig, MixingConfig
 from peerd.epochs import EpochDriver, Rotation
 from peerd.learning import Run
 from peerd.link import LinkTable
 from peerd.members import Members
 from peerd.membership import STATES
 from peerd.mix import end_to_end_bits
-from peerd.observe import Alarms, Neighbour, Sample, Tally, process_usage
+from peerd.observe import Alarms, Neighbour, Sample, Tally, disk_space, open_files, process_usage
 from peerd.relay import Mixnet
 from peerd.status import (
     EndToEnd,
@@ -27,8 +28,6 @@ from peerd.status import (
     TrainerStatus,
 )
 from peerd.types import PacketKind, PeerId
-
-TRAINER_ALIVE = ("starting", "idle", "busy")
 
 
 class Addresses(Protocol):
@@ -51,8 +50,8 @@ class Report:
         tally: Tally,
         alarms: Alarms,
         addresses: Addresses,
-        *,
-        neighbour_labels: bool,
+        metrics: MetricsConfig,
+        state_dir: Path,
     ) -> None:
         self._members = members
         self._view = members.view
@@ -63,8 +62,10 @@ class Report:
         self._epochs = epochs
         self._tally = tally
         self._addresses = addresses
-        self._neighbour_labels = neighbour_labels
+        self._metrics = metrics
+        self._state_dir = state_dir
         self._started = monotonic()
+        self._started_at = wall()
 
     def status(self, mixing: MixingConfig, run: Run | None, *, draining: bool) -> NodeStatus:
         """For `peerctl status`."""
@@ -167,8 +168,6 @@ class Report:
 
     def peers(self) -> list[PeerStatus]:
         """For `peerctl peers`: every other member, and who was revoked since the start."""
-        now = monotonic()
-        """For `peerctl peers`: every other enrolled peer."""
         now, loops = monotonic(), self._mixnet.delivery.loops
         others = self._other_models()
         rows = []
@@ -232,6 +231,13 @@ class Report:
                 "send": delivery.queued,
                 "in_flight": delivery.in_flight,
             },
+            queue_limits={
+                "inbox": self._mixnet.inbox_limit,
+                "mix": self._mixnet.mix_limit,
+                "link": self._links.queue_limit,
+                "send": delivery.queue_limit,
+                "in_flight": delivery.max_in_flight,
+            },
             round=0 if training is None else training.round,
             stage="idle" if training is None else training.stage,
             accuracy_local=None if last is None else last.accuracy_local,
@@ -241,19 +247,28 @@ class Report:
             daemon_rss_bytes=rss,
             trainer_cpu_seconds=trainer.cpu_seconds,
             trainer_rss_bytes=trainer.rss_bytes,
-            trainer_up=trainer.state in TRAINER_ALIVE,
+            trainer_state=trainer.state,
             trainer_restarts=trainer.restarts,
+            started_at=self._started_at,
+            epoch_end=self._rotation.epoch_end,
+            replay_filter_used=max(key.replay.used for key in self._rotation.keyring),
+            certificates=self._members.state.expiries,
+            disk=disk_space(self._state_dir),
+            files=open_files(),
             members=len(self._members.roster.members()),
             peers_damped=sum(self._view.damped(peer) for peer in self._view.peers()),
             gossip_sent=self._links.gossip_cells[0],
             gossip_received=self._links.gossip_cells[1],
             clock_skew_seconds=max(map(abs, self._members.skews.values()), default=None),
+            run_state="" if training is None else training.state,
+            fragments_received=0 if training is None else training.fragments_received,
+            fragments_expected=0 if training is None else training.fragments_expected,
             cohort=0 if training is None else training.cohort,
             listeners=0 if training is None else training.listeners,
             rounds_skipped=0 if training is None else training.rounds_skipped,
             epsilon=None if training is None else training.epsilon,
             draining=draining,
-            neighbours=self._neighbours() if self._neighbour_labels else (),
+            neighbours=self._neighbours() if self._metrics.neighbour_labels else (),
         )
 
     def _neighbours(self) -> tuple[Neighbour, ...]:

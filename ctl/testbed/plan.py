@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from peerd.config import MixingConfig, NetworkConfig, PeerdConfig, convert
+from peerd.config import MetricsConfig, MixingConfig, NetworkConfig, PeerdConfig, convert
 from peerd.errors import InvalidInputError
 from peerd.presets import preset_fields
 
@@ -22,6 +22,8 @@ NAMES = (
 NETWORK = "testbed"
 MIN_PEERS, MAX_PEERS = 3, 256
 PEERD = (sys.executable, "-m", "peerd")
+BASE = PeerdConfig(metrics=MetricsConfig(detail="full"))
+"""All on one machine, whose owner sees everything anyway."""
 
 
 def peer_names(peers: int) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ class Plan:
         InvalidInputError."""
         if not MIN_PEERS <= peers <= MAX_PEERS:
             raise InvalidInputError(f"peers: between {MIN_PEERS} and {MAX_PEERS}, not {peers}")
-        config = base or PeerdConfig()
+        config = base or BASE
         given = {key: value for key, value in mixing.items() if value is not None}
         merged = msgspec.to_builtins(config.mixing) | preset_fields(preset or "") | given
         config = msgspec.structs.replace(config, mixing=convert(merged, MixingConfig, "mixing"))

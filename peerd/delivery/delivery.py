@@ -52,6 +52,16 @@ class Delivery:
     def in_flight(self) -> int:
         return self._sender.in_flight
 
+    @property
+    def queue_limit(self) -> int:
+        """Messages that may wait to be sent."""
+        return self._sender.queue_limit
+
+    @property
+    def max_in_flight(self) -> int:
+        """Messages that may wait for an acknowledgement, at most."""
+        return self._sender.max_in_flight
+
     def reconfigure(self, mixing: MixingConfig) -> None:
         """Paths, delays and hops of everything wrapped from now on."""
         self._mixing = self._sender.mixing = mixing

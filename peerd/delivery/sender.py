@@ -114,6 +114,14 @@ class Sender:
     def in_flight(self) -> int:
         return len(self._open)
 
+    @property
+    def queue_limit(self) -> int:
+        return self._config.queue_limit
+
+    @property
+    def max_in_flight(self) -> int:
+        return self._config.max_in_flight
+
     def send(
         self, to: PeerId, payload: Payload, tag: int, message_id: bytes | None = None
     ) -> DropReason | None:

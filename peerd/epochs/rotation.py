@@ -126,6 +126,11 @@ class Rotation:
         """Unix time of the next `update`."""
         return self._epochs.next_change(wall)
 
+    @property
+    def epoch_end(self) -> float:
+        """Unix time at which the epoch ends that this peer is in. In the past where `update` is late."""
+        return self._epochs.begins(self.epoch + 1)
+
     def epoch_ends(self, wall: float) -> float:
         """Unix time of the next epoch."""
         return self._epochs.begins(self._epochs.at(wall) + 1)

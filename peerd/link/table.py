@@ -218,8 +218,13 @@ class LinkTable:
 
     @property
     def queue_depth(self) -> int:
-        """Cells that wait on all outbound links."""
-        return sum(link.queue_depth for link in self._up.values())
+        """Cells that wait on the outbound link where most do."""
+        return max((link.queue_depth for link in self._up.values()), default=0)
+
+    @property
+    def queue_limit(self) -> int:
+        """Cells that one outbound link lets wait."""
+        return self._common.config.queue_cells
 
     @property
     def neighbours(self) -> Collection[PeerId]:

@@ -223,12 +223,17 @@ def is_authority(certificate: x509.Certificate) -> bool:
 
 def is_valid_at(certificate: x509.Certificate, wall: float) -> bool:
     """Whether Unix time `wall` lies between its dates."""
-    return not_before(certificate) <= wall <= certificate.not_valid_after_utc.timestamp()
+    return not_before(certificate) <= wall <= not_after(certificate)
 
 
 def not_before(certificate: x509.Certificate) -> int:
     """Unix time, whole seconds as X.509 has them."""
     return int(certificate.not_valid_before_utc.timestamp())
+
+
+def not_after(certificate: x509.Certificate) -> float:
+    """Unix time."""
+    return certificate.not_valid_after_utc.timestamp()
 
 
 def public_key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:

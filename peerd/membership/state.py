@@ -11,6 +11,7 @@ from cryptography import x509
 
 from peerd.config import NetworkConfig
 from peerd.membership.bundle import FILE, Bundle, check_valid, descriptors_in
+from peerd.membership.certificates import not_after
 from peerd.membership.descriptor import Descriptor
 from peerd.membership.identity import Identity
 from peerd.membership.renewal import Chain, Renewal, to_pem
@@ -74,6 +75,17 @@ class PeerState:
     def save_renewal(self, state_dir: Path) -> None:
         """So that `load` brings back what `renewed` was told. OSError when the disk refuses."""
         Renewal(self.authorities, self.chain).save(state_dir, self.bundle_digest)
+
+    @property
+    def expiries(self) -> dict[str, float]:
+        """Unix time at which each certificate ends: `link` with what it was issued by, `authority`, and
+        `delegation` where there is one; of several the first."""
+        ends = {"link": self.chain, "authority": self.authorities}
+        if self.delegation is not None:
+            ends["delegation"] = (self.delegation,)
+        return {
+            name: min(map(not_after, certificates)) for name, certificates in ends.items() if certificates
+        }
 
     @property
     def certificate(self) -> x509.Certificate:

@@ -8,8 +8,9 @@ from peerd.observe.alarms import Alarm, Alarms
 from peerd.observe.endpoint import MetricsEndpoint
 from peerd.observe.events import EventLog
 from peerd.observe.logs import configure_logging
-from peerd.observe.metrics import Metrics, Neighbour, Sample
-from peerd.observe.resources import StageClock, process_usage
+from peerd.observe.metrics import Metrics
+from peerd.observe.resources import StageClock, disk_space, open_files, process_usage
+from peerd.observe.sample import Neighbour, Sample
 from peerd.observe.tally import Histogram, Tally
 
 __all__ = [
@@ -24,5 +25,7 @@ __all__ = [
     "StageClock",
     "Tally",
     "configure_logging",
+    "disk_space",
+    "open_files",
     "process_usage",
 ]

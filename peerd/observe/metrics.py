@@ -3,103 +3,51 @@ what the node says of itself (`Source`).
 
 Names are `peerd_*` with base units. Every value of every label exists from the start, so that rates
 work; only what was never measured (accuracy, loss, epsilon, entropy) is absent. No label names a peer, a path
-or a packet, except the neighbours of links where the operator asked for it.
+or a packet, except the neighbours of links where the operator asked for it. `detail` says how much is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol, get_args
+from collections.abc import Iterable, Iterator
+from typing import get_args
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from peerd.config import StrategyName
+from peerd.clock import Clock, wall
+from peerd.config import MetricsDetail, StrategyName
+from peerd.observe.alarms import ALARMS
+from peerd.observe.detail import Coarse
+from peerd.observe.families import counter, gauge, histogram, info, one, total
 from peerd.observe.resources import StageClock
+from peerd.observe.sample import (
+    CLOSED_BY,
+    QUEUES,
+    RUN_STATES,
+    STAGES,
+    TRAINER_ALIVE,
+    TRAINER_STATES,
+    Sample,
+    Source,
+)
 from peerd.observe.tally import ENTROPY_BUCKETS, PEER_STATES, ROUND_BUCKETS, Histogram, Tally
-from peerd.status import MixingMeasured, RoundResult
+from peerd.status import RoundResult
 from peerd.types import DropReason
-
-STAGES = ("idle", "starting", "listening", "training", "exchanging", "evaluating", "paused", "done")
-ALARMS = ("direct", "tracing", "blending", "disk", "clock", "identity", "model")
-QUEUES = ("inbox", "mix", "link", "send", "in_flight")
-CLOSED_BY = ("complete", "grace", "timeout")
-
-
-class Neighbour(NamedTuple):
-    """One link, for the opt-in labels of `metrics.neighbour_labels`."""
-
-    name: str
-    up: bool
-    rtt_seconds: float
-
-
-class Sample(NamedTuple):
-    """What the node knows at the moment of a scrape."""
-
-    version: str
-    strategy: str
-    hops: int
-    """Of own paths: 0 in direct mode."""
-    alarms: Mapping[str, bool]
-    """Those of `ALARMS` that are known of; others are off."""
-    mixing: MixingMeasured
-    bytes_sent: int
-    bytes_received: int
-    links_out: int
-    links_in: int
-    peers: Mapping[str, int]
-    """Number of peers by state."""
-    queues: Mapping[str, int]
-    """Depth by queue: inbox, mix, link, send, in_flight."""
-    round: int
-    stage: str
-    accuracy_local: float | None
-    accuracy_aggregated: float | None
-    train_loss: float | None
-    daemon_cpu_seconds: float
-    daemon_rss_bytes: int
-    trainer_cpu_seconds: float
-    trainer_rss_bytes: int
-    trainer_up: bool
-    trainer_restarts: int
-    neighbours: tuple[Neighbour, ...] = ()
-    members: int = 0
-    """Of the network, this one included."""
-    peers_damped: int = 0
-    gossip_sent: int = 0
-    """Cells."""
-    gossip_received: int = 0
-    clock_skew_seconds: float | None = None
-    """The largest, without its sign, against the wall clocks of the neighbours; None while unmeasured."""
-    cohort: int = 0
-    """Peers that contribute to the run now, this one included; 0 without a run."""
-    listeners: int = 0
-    rounds_skipped: int = 0
-    """Of this run: jumped over, to catch up with the others."""
-    epsilon: float | None = None
-    """Spent in this run; None without noise."""
-    draining: bool = False
-
-
-class Source(Protocol):
-    def sample(self) -> Sample:
-        """A fresh sample; called at each scrape."""
 
 
 class Metrics(Collector):
     """Collects `Tally`, the stages, and the node's `Sample`. One for each peer, no globals."""
 
-    def __init__(self, tally: Tally, source: Source) -> None:
+    def __init__(
+        self, tally: Tally, source: Source, detail: MetricsDetail = "full", clock: Clock = wall
+    ) -> None:
+        """`clock`: Unix time, for `detail` coarse."""
         self._tally = tally
         self._source = source
+        self._detail = detail
+        self._coarse = Coarse()
+        self._wall = clock
         self.stages = StageClock()
         """The daemon's CPU seconds; whoever sees the stages change calls `enter`."""
         self._trainer_stages: dict[str, float] = {}
@@ -125,7 +73,10 @@ class Metrics(Collector):
         return ()  # registering must not sample: the node is not up yet
 
     def collect(self) -> Iterator[Metric]:
-        sample = self._source.sample()
+        families = self._families(self._source.sample())
+        return families if self._detail == "full" else self._coarse.filter(families, self._wall())
+
+    def _families(self, sample: Sample) -> Iterator[Metric]:
         yield from self._traffic(sample)
         yield from self._links(sample)
         yield from self._membership(sample)
@@ -133,9 +84,12 @@ class Metrics(Collector):
         yield from self._mixing(sample)
         yield from self._learning(sample)
         yield from self._resources(sample)
-        yield _info("peerd_build", "The daemon.", version=sample.version)
+        yield from self._host(sample)
+        yield info("peerd_build", "The daemon.", version=sample.version)
         mixing = {"strategy": sample.strategy, "hops": str(sample.hops)}
-        yield _info("peerd_mixing", "The mixing in force.", **mixing)
+        yield info("peerd_mixing", "The mixing in force.", **mixing)
+        text = "How much these metrics tell: coarse or full, [metrics] detail."
+        yield info("peerd_metrics_detail", text, detail=self._detail)
 
     def _traffic(self, sample: Sample) -> Iterator[Metric]:
         packets = CounterMetricFamily(
@@ -149,7 +103,7 @@ class Metrics(Collector):
         packets.add_metric(("received", "any"), self._tally.received)
         packets.add_metric(("delivered", "any"), self._tally.delivered)
         yield packets
-        yield _counter(
+        yield counter(
             "peerd_dropped",
             "Packets, cells, messages and fragments discarded, by reason.",
             "reason",
@@ -158,29 +112,32 @@ class Metrics(Collector):
 
     def _links(self, sample: Sample) -> Iterator[Metric]:
         sizes = {"sent": sample.bytes_sent, "received": sample.bytes_received}
-        yield _counter("peerd_bytes", "Bytes of cells on links.", "direction", sizes)
+        yield counter("peerd_bytes", "Bytes of cells on links.", "direction", sizes)
         links = {"out": sample.links_out, "in": sample.links_in}
-        yield _gauge("peerd_links", "Links that are up.", "direction", links)
+        yield gauge("peerd_links", "Links that are up.", "direction", links)
         queues = dict.fromkeys(QUEUES, 0) | dict(sample.queues)
-        yield _gauge("peerd_queue_depth", "Packets or messages that wait.", "queue", queues)
+        text = "Packets or messages that wait; link: on the link where most do."
+        yield gauge("peerd_queue_depth", text, "queue", queues)
+        text = "What the same queues hold at most; what comes then is dropped (in_flight: waits)."
+        yield gauge("peerd_queue_limit", text, "queue", sample.queue_limits)
         if sample.neighbours:
             up = {neighbour.name: neighbour.up for neighbour in sample.neighbours}
-            yield _gauge("peerd_neighbour_up", "1 while a link is up.", "neighbour", up)
+            yield gauge("peerd_neighbour_up", "1 while a link is up.", "neighbour", up)
             rtt = {neighbour.name: neighbour.rtt_seconds for neighbour in sample.neighbours}
             text = "Round trip of a link's keepalive."
-            yield _gauge("peerd_neighbour_rtt_seconds", text, "neighbour", rtt)
+            yield gauge("peerd_neighbour_rtt_seconds", text, "neighbour", rtt)
 
     def _membership(self, sample: Sample) -> Iterator[Metric]:
         text = "Members of the network that are known here, this peer included."
-        yield _gauge("peerd_members", text, "", {"": sample.members})
+        yield one("peerd_members", text, sample.members)
         peers = dict.fromkeys(PEER_STATES, 0) | dict(sample.peers)
-        yield _gauge("peerd_peers", "Other members, by state.", "state", peers)
+        yield gauge("peerd_peers", "Other members, by state.", "state", peers)
         text = "Peers that came into a state."
-        yield _counter("peerd_peer_changes", text, "state", self._tally.peer_changes)
+        yield counter("peerd_peer_changes", text, "state", self._tally.peer_changes)
         text = "Peers that are held back, because they came and went too often."
-        yield _gauge("peerd_peers_damped", text, "", {"": sample.peers_damped})
+        yield one("peerd_peers_damped", text, sample.peers_damped)
         cells = {"sent": sample.gossip_sent, "received": sample.gossip_received}
-        yield _counter("peerd_gossip_cells", "Cells of gossip on links.", "direction", cells)
+        yield counter("peerd_gossip_cells", "Cells of gossip on links.", "direction", cells)
         records = CounterMetricFamily(
             "peerd_gossip_records",
             "Records that came by gossip: accepted, known already or older (stale), refused.",
@@ -191,34 +148,35 @@ class Metrics(Collector):
         yield records
         if sample.clock_skew_seconds is not None:
             text = "Largest difference to the wall clock of a neighbour, without its sign."
-            yield _gauge("peerd_clock_skew_seconds", text, "", {"": sample.clock_skew_seconds})
+            yield one("peerd_clock_skew_seconds", text, sample.clock_skew_seconds)
         text = "1 while this peer is leaving."
-        yield _gauge("peerd_draining", text, "", {"": sample.draining})
+        yield one("peerd_draining", text, sample.draining)
 
     def _delivery(self, sample: Sample) -> Iterator[Metric]:
         tally = self._tally
-        yield _counter(
+        yield counter(
             "peerd_messages",
             "Own messages: acknowledged, given up; and further attempts (resent).",
             "outcome",
             {"acked": tally.acked, "resent": tally.resent, "gave_up": tally.gave_up},
         )
         text = "Own messages dropped unacknowledged, because their recipient is dead, left or revoked."
-        dropped = {"": tally.drops[DropReason.PEER_DEAD]}
-        yield _counter("peerd_messages_dropped_unacked", text, "", dropped)
+        yield total("peerd_messages_dropped_unacked", text, tally.drops[DropReason.PEER_DEAD])
         unacknowledged = sample.queues.get("in_flight", 0)
         text = "Own messages sent and not acknowledged yet."
-        yield _gauge("peerd_messages_unacknowledged", text, "", {"": unacknowledged})
-        yield _histogram("peerd_rtt_seconds", "Departure to acknowledgement.", tally.rtt)
-        yield _histogram("peerd_loop_rtt_seconds", "Round trip of loop cover.", tally.loop_rtt)
+        yield one("peerd_messages_unacknowledged", text, unacknowledged)
+        yield histogram("peerd_rtt_seconds", "Departure to acknowledgement.", tally.rtt)
+        yield histogram("peerd_loop_rtt_seconds", "Round trip of loop cover.", tally.loop_rtt)
 
     def _mixing(self, sample: Sample) -> Iterator[Metric]:
         measured, tally = sample.mixing, self._tally
-        text = "Entropy of this mix node's departures by the strategy in force, moving average."
+        text = "Entropy of this mix node's departures by the strategy in force in bits, moving average."
         seen = {sample.strategy: measured.entropy_bits} if measured.mixed else {}
-        yield _gauge("peerd_entropy_bits", text, "strategy", seen)
+        yield gauge("peerd_entropy_shannons", text, "strategy", seen)
         entropy = HistogramMetricFamily(
-            "peerd_entropy_at_departure_bits", "Entropy of each packet that departed.", labels=("strategy",)
+            "peerd_entropy_at_departure_shannons",
+            "Entropy of each packet that departed, in bits.",
+            labels=("strategy",),
         )
         for strategy in get_args(StrategyName):
             histogram = tally.entropy.get(strategy) or Histogram(ENTROPY_BUCKETS)
@@ -230,55 +188,64 @@ class Metrics(Collector):
             "drop": measured.drop_rate_per_second,
         }
         text = "Poisson rates in force, after the budget: sending slots, loop and drop cover."
-        yield _gauge("peerd_cover_rate_per_second", text, "slot", rates)
+        yield gauge("peerd_cover_rate_per_second", text, "slot", rates)
         text = "Cover that was due and not made, because packets of others waited."
-        yield _counter("peerd_cover_forgone", text, "", {"": measured.cover_forgone})
+        yield total("peerd_cover_forgone", text, measured.cover_forgone)
         loops = {"returned": measured.loops.returned, "lost": measured.loops.lost}
-        yield _counter("peerd_loops", "Loop cover that is settled.", "outcome", loops)
+        yield counter("peerd_loops", "Loop cover that is settled.", "outcome", loops)
         text = (
             "1 while it lasts: sending without a mixnet, tracing every packet, loops that stay away, a full "
-            "disk, a clock that differs from the others', an identity that is used twice."
+            "disk, a clock that differs from the others', an identity used twice, a run's other model."
         )
         alarms = dict.fromkeys(ALARMS, False) | dict(sample.alarms)
-        yield _gauge("peerd_alarm", text, "alarm", alarms)
-        yield _gauge("peerd_epoch", "Present epoch of the mix keys.", "", {"": measured.epoch.epoch})
+        yield gauge("peerd_alarm", text, "alarm", alarms)
+        yield one("peerd_epoch", "Present epoch of the mix keys.", measured.epoch.epoch)
+        text = "Unix time at which the present epoch ends; one that lies in the past is late."
+        yield one("peerd_epoch_end_timestamp_seconds", text, sample.epoch_end)
         text = "Replay tags remembered, of all mix keys."
-        yield _gauge("peerd_replay_tags", text, "", {"": measured.epoch.replay_tags})
+        yield one("peerd_replay_tags", text, measured.epoch.replay_tags)
         text = "Memory of the replay filters."
-        yield _gauge("peerd_replay_filter_bytes", text, "", {"": measured.epoch.replay_bytes})
+        yield one("peerd_replay_filter_bytes", text, measured.epoch.replay_bytes)
+        text = "How full the fullest mix key's replay filter is, 0 to 1; at 1 it refuses all packets."
+        yield one("peerd_replay_filter_used_ratio", text, sample.replay_filter_used)
         text = "Upper bound of the probability that a fresh packet is refused as a replay."
         rate = measured.epoch.replay_false_positive_rate
-        yield _gauge("peerd_replay_false_positive_ratio", text, "", {"": rate})
+        yield one("peerd_replay_false_positive_ratio", text, rate)
         text = "Fresh packets refused as replays, by all mix keys since the start: on average, at most."
         expected = measured.epoch.replay_expected_false_positives
-        yield _counter("peerd_replay_false_positives_expected", text, "", {"": expected})
+        yield total("peerd_replay_false_positives_expected", text, expected)
 
     def _learning(self, sample: Sample) -> Iterator[Metric]:
-        yield _gauge("peerd_round", "Round of the run; 0 without one.", "", {"": sample.round})
+        yield one("peerd_round", "Round of the run; 0 without one.", sample.round)
         stages = {stage: stage == sample.stage for stage in STAGES}
-        yield _gauge("peerd_stage", "1 for the stage that goes on.", "stage", stages)
+        yield gauge("peerd_stage", "1 for the stage that goes on.", "stage", stages)
+        states = {state: state == sample.run_state for state in RUN_STATES}
+        yield gauge("peerd_run_state", "1 for the state of the last run; all 0 without one.", "state", states)
+        text = "Fragments of others that came in this round."
+        yield one("peerd_round_fragments_received", text, sample.fragments_received)
+        text = "Fragments of others that are to come in this round in all."
+        yield one("peerd_round_fragments_expected", text, sample.fragments_expected)
         text = "Peers that contribute to the run, this one included; 0 without one."
-        yield _gauge("peerd_cohort", text, "", {"": sample.cohort})
+        yield one("peerd_cohort", text, sample.cohort)
         text = "Other peers that take part in the run and do not contribute yet."
-        yield _gauge("peerd_listeners", text, "", {"": sample.listeners})
+        yield one("peerd_listeners", text, sample.listeners)
         text = "Rounds of this run that were jumped over, to catch up with the others."
-        yield _counter("peerd_rounds_skipped", text, "", {"": sample.rounds_skipped})
+        yield total("peerd_rounds_skipped", text, sample.rounds_skipped)
         text = "Fragments of closed rounds that were averaged in with less weight."
-        yield _counter("peerd_stale_fragments", text, "", {"": self._stale_fragments})
+        yield total("peerd_stale_fragments", text, self._stale_fragments)
         text = "Rounds, by what closed them."
-        yield _counter("peerd_rounds_closed", text, "by", self._closed)
-        yield _histogram("peerd_round_seconds", "Length of rounds.", self._round_seconds)
+        yield counter("peerd_rounds_closed", text, "by", self._closed)
+        yield histogram("peerd_round_seconds", "Length of rounds.", self._round_seconds)
         text = "First fragment handed to delivery until the round closed."
-        yield _histogram("peerd_exchange_seconds", text, self._exchange_seconds)
+        yield histogram("peerd_exchange_seconds", text, self._exchange_seconds)
         measured = {"local": sample.accuracy_local, "aggregated": sample.accuracy_aggregated}
         accuracy = {model: value for model, value in measured.items() if value is not None}
-        yield _gauge("peerd_accuracy", "On the shared test set, 0 to 1.", "model", accuracy)
+        yield gauge("peerd_accuracy", "On the shared test set, 0 to 1.", "model", accuracy)
         if sample.train_loss is not None:
-            loss = {"": sample.train_loss}
-            yield _gauge("peerd_train_loss", "Mean loss of the last training.", "", loss)
+            yield one("peerd_train_loss", "Mean loss of the last training.", sample.train_loss)
         if sample.epsilon is not None:
             text = "Privacy that this peer has spent in the run, at the run's privacy_delta."
-            yield _gauge("peerd_privacy_epsilon", text, "", {"": sample.epsilon})
+            yield one("peerd_privacy_epsilon", text, sample.epsilon)
 
     def _resources(self, sample: Sample) -> Iterator[Metric]:
         stages = CounterMetricFamily(
@@ -292,36 +259,31 @@ class Metrics(Collector):
         yield stages
         cpu = {"daemon": sample.daemon_cpu_seconds, "trainer": sample.trainer_cpu_seconds}
         text = "User and system CPU seconds."
-        yield _counter("peerd_process_cpu_seconds", text, "process", cpu)
+        yield counter("peerd_process_cpu_seconds", text, "process", cpu)
         memory = {"daemon": sample.daemon_rss_bytes, "trainer": sample.trainer_rss_bytes}
         text = "Resident memory."
-        yield _gauge("peerd_process_resident_memory_bytes", text, "process", memory)
+        yield gauge("peerd_process_resident_memory_bytes", text, "process", memory)
         text = "1 while the trainer process lives."
-        yield _gauge("peerd_trainer_up", text, "", {"": sample.trainer_up})
+        yield one("peerd_trainer_up", text, sample.trainer_state in TRAINER_ALIVE)
+        states = {state: state == sample.trainer_state for state in TRAINER_STATES}
+        yield gauge("peerd_trainer_state", "1 for the state of the trainer process.", "state", states)
         text = "Deaths of the trainer in this run after which it was started again."
-        yield _counter("peerd_trainer_restarts", text, "", {"": sample.trainer_restarts})
+        yield total("peerd_trainer_restarts", text, sample.trainer_restarts)
 
-
-def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> CounterMetricFamily:
-    """`label` empty: the one value stands under an empty key."""
-    family = CounterMetricFamily(name, text, labels=(label,) if label else ())
-    for key, value in values.items():
-        family.add_metric((key,) if label else (), float(value))
-    return family
-
-
-def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=(label,) if label else ())
-    for key, value in values.items():
-        family.add_metric((key,) if label else (), float(value))
-    return family
-
-
-def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(name, text)
-    family.add_metric((), histogram.cumulative(), histogram.total)
-    return family
-
-
-def _info(name: str, text: str, **labels: str) -> InfoMetricFamily:
-    return InfoMetricFamily(name, text, value=labels)
+    def _host(self, sample: Sample) -> Iterator[Metric]:
+        yield one("peerd_start_time_seconds", "Unix time of this daemon's start.", sample.started_at)
+        text = (
+            "Unix time at which a certificate ends: this peer's for its links, with its issuer's; the CAs "
+            "in force; this peer's as a delegate."
+        )
+        name = "peerd_certificate_expiry_timestamp_seconds"
+        yield gauge(name, text, "certificate", sample.certificates)
+        if sample.disk is not None:
+            free, size = sample.disk
+            text = "Bytes of the state directory's file system that this peer may still write."
+            yield one("peerd_state_filesystem_free_bytes", text, free)
+            text = "Size of the state directory's file system."
+            yield one("peerd_state_filesystem_size_bytes", text, size)
+        if sample.files is not None:
+            yield one("peerd_open_fds", "File descriptors that are open.", sample.files[0])
+            yield one("peerd_max_fds", "File descriptors that may be open.", sample.files[1])

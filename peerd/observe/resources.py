@@ -1,9 +1,13 @@
-"""CPU seconds and resident memory, of this process and of a child; CPU seconds by stage of a run."""
+"""CPU seconds and resident memory, of this process and of a child; CPU seconds by stage of a run; room on the
+disk and for files."""
 
 from __future__ import annotations
 
+import os
+import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -20,6 +24,23 @@ def process_usage(pid: int | None = None) -> tuple[float, int]:
             return times.user + times.system, process.memory_info().rss
     except psutil.Error:
         return 0.0, 0
+
+
+def disk_space(folder: Path) -> tuple[int, int] | None:
+    """(free for this user, size) of the file system of a folder, in bytes; None where it does not say."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def open_files() -> tuple[int, int] | None:
+    """(open, limit) file descriptors of this process; None where the system does not say."""
+    try:
+        return psutil.Process().num_fds(), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    except (psutil.Error, AttributeError, OSError):
+        return None
 
 
 class StageClock:

@@ -104,8 +104,17 @@ class Mixnet:
         return len(self._inbox)
 
     @property
+    def inbox_limit(self) -> int:
+        return self._inbox_limit
+
+    @property
     def mix_depth(self) -> int:
         return len(self._strategy)
+
+    @property
+    def mix_limit(self) -> int:
+        """Packets that the strategy may hold."""
+        return self._mixing.queue_limit
 
     @property
     def cover_rates(self) -> CoverRates:

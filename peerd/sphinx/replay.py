@@ -79,6 +79,11 @@ class ReplayFilter:
                 start += self._remember_some(chunk[start:] if start else chunk)
 
     @property
+    def used(self) -> float:
+        """Share of the capacity; 1: it refuses all that is new."""
+        return min(self._size / self._capacity, 1.0)
+
+    @property
     def false_positive_rate(self) -> float:
         """Upper bound of the probability that a fresh tag is taken for a replay."""
         return self._rate_per_filter * len(self._filters)

@@ -325,13 +325,19 @@ class Recording:
         self._packets: list[tuple[int, bytes]] = []
         self._fences = 0
 
-    def key_in(self, ahead: int) -> tuple[int, bytes]:
-        epoch = self._epochs.at(wall()) + ahead
-        return epoch, newest(self._outsider, self._relay).key_for(epoch)
+    async def key_in(self, ahead: int) -> tuple[int, bytes]:
+        """Once it has been heard of: gossip may bring it after the epoch has begun."""
+
+        def known() -> tuple[int, bytes | None]:
+            epoch = self._epochs.at(wall()) + ahead
+            return epoch, newest(self._outsider, self._relay).key_for(epoch)
+
+        await self._outsider.until(lambda: known()[1] is not None)
+        return known()
 
     async def record(self, ahead: int = 0) -> None:
         """Some more, fresh, to be sent again later: for the key of now, or of the next epoch."""
-        epoch, key = self.key_in(ahead)
+        epoch, key = await self.key_in(ahead)
         known = len(self._packets)
         texts = [b"recorded %d" % number for number in range(known, known + BURST)]
         packets = [self._outsider.packet(self._relay, key, text) for text in texts]
@@ -355,7 +361,7 @@ class Recording:
 
     async def _send(self, packets: list[bytes]) -> None:
         self._fences += 1
-        _, key = self.key_in(0)
+        _, key = await self.key_in(0)
         await self._outsider.send(self._relay, *packets, fence=b"fence %d" % self._fences, key=key)
 
 

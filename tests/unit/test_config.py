@@ -51,6 +51,7 @@ def test_defaults_are_safe() -> None:
     for address in (config.link.listen, config.metrics.listen):
         assert ipaddress.ip_address(parse_address(address)[0]).is_loopback
     assert config.control.listen == ""
+    assert config.metrics.detail == "coarse"
     assert not config.metrics.neighbour_labels
     assert not config.mixing.direct
     assert config.trace.file == ""
@@ -112,6 +113,8 @@ def test_what_is_set_is_set_and_the_rest_stays(file: Path) -> None:
         ("mixing = 3", ["mixing: ", "Expected `object`, got `int`"]),
         ('[logging]\nlevel = "loud"', ["logging.level: ", "Invalid enum value 'loud'"]),
         ("[metrics]\nneighbour_labels = 1", ["metrics.neighbour_labels: ", "Expected `bool`"]),
+        ("[metrics]\nneighbour_labels = true", ["metrics: neighbour_labels", 'set detail = "full"']),
+        ('[metrics]\ndetail = "some"', ["metrics.detail: ", "allowed: ", "coarse", "full"]),
         ("[link]\nqueue_cells = 99999999", ["link.queue_cells: ", "<= 1000000"]),
         ("[training]\nnice = -5", ["training.nice: ", ">= 0"]),
         ('[training]\ndevice = "tpu"', ["training.device: ", "allowed: ", "auto", "cpu", "cuda", "mps"]),

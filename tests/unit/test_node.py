@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from peerd.config import LinkConfig, NetworkConfig, PeerdConfig
+from peerd.config import LinkConfig, MetricsConfig, NetworkConfig, PeerdConfig
 from peerd.delivery import Event, LoopReturned
 from peerd.delivery.loops import WINDOW
 from peerd.membership import Authority, PeerState
@@ -75,7 +75,7 @@ async def node(tmp_path: Path, log: Log) -> AsyncIterator[Node]:
     for number, name in enumerate(NAMES, 1):
         authority.enroll_local(name, f"127.0.0.1:{number}", tmp_path / name)
     authority.write_bundles()["alice"].install(tmp_path / "alice")
-    config = PeerdConfig(link=LinkConfig(listen="127.0.0.1:0"))
+    config = PeerdConfig(link=LinkConfig(listen="127.0.0.1:0"), metrics=MetricsConfig(detail="full"))
     node = Node(config, PeerState.load(tmp_path / "alice"), tmp_path / "alice", log)
     node.start()
     yield node
@@ -135,13 +135,13 @@ async def test_who_sends_no_loops_any_more_has_no_alarm_either(node):
 
 
 async def test_the_entropy_that_is_shown_is_that_of_the_strategy_in_force(node):
-    assert exposed(node, "peerd_entropy_bits") == {}
+    assert exposed(node, "peerd_entropy_shannons") == {}
     node.tally.mixed("exponential", 3.0, 10)
-    assert exposed(node, "peerd_entropy_bits") == {'strategy="exponential"': 3.0}
+    assert exposed(node, "peerd_entropy_shannons") == {'strategy="exponential"': 3.0}
     node.commands.set_mixing("", {"strategy": "pool"})
     now = node.commands.mixing_measured()
     assert (now.entropy_bits, now.mixed, now.end_to_end[0].bits) == (0.0, 0, 0.0)
-    assert exposed(node, "peerd_entropy_bits") == {}
+    assert exposed(node, "peerd_entropy_shannons") == {}
     node.tally.mixed("pool", 1.0, 2)
     now = node.commands.mixing_measured()
     node.tally.mixed("pool", 4.0, 2)
@@ -149,6 +149,6 @@ async def test_the_entropy_that_is_shown_is_that_of_the_strategy_in_force(node):
     now = node.commands.mixing_measured()
     assert (now.mixed, now.mean_entropy_bits) == (4, 2.5)
     assert now.entropy_bits < 1.1  # the moving average moves by and by
-    assert exposed(node, "peerd_entropy_bits") == {'strategy="pool"': now.entropy_bits}
+    assert exposed(node, "peerd_entropy_shannons") == {'strategy="pool"': now.entropy_bits}
     node.commands.set_mixing("", {"strategy": "exponential"})
-    assert exposed(node, "peerd_entropy_bits") == {'strategy="exponential"': 3.0}
+    assert exposed(node, "peerd_entropy_shannons") == {'strategy="exponential"': 3.0}

@@ -54,6 +54,15 @@ def is_written(life, private):
 # -- a normal life ---------------------------------------------------------------------------------
 
 
+def test_it_knows_when_its_epoch_ends_also_when_that_is_past(life):
+    rotation = life.start(T0)
+    end = rotation.epoch_end
+    assert T0 < end == rotation.epoch_ends(T0)
+    assert rotation.epoch_end == end < rotation.epoch_ends(end + 1.0)  # nobody called `update`
+    rotation.update(end + 1.0)
+    assert rotation.epoch_end == rotation.epoch_ends(end + 1.0)
+
+
 def test_a_fresh_start_makes_this_epochs_key_and_the_next(life):
     rotation = life.start(T0)
     assert rotation.epoch == E0

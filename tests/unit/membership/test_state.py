@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -33,6 +34,16 @@ def test_it_has_what_the_bundle_says(state, bundle, authority, identity):
     assert state.certificate_pem == certificates.pem(state.certificate)
     assert state.link_key_pem == identity.link_key_pem
     assert state.delegation is None
+
+
+def test_it_says_when_its_certificates_end(state, authority):
+    def end(certificate):
+        return certificate.not_valid_after_utc.timestamp()
+
+    assert state.expiries == {"link": end(state.certificate), "authority": end(authority.authorities[0])}
+    long, short = authority.authorities[0], state.certificate
+    delegate = replace(state, chain=(long, short), delegation=short)
+    assert delegate.expiries["link"] == delegate.expiries["delegation"] == end(short) < end(long)
 
 
 def test_no_key_in_its_repr(state, identity, private_parts):

@@ -58,6 +58,7 @@ def sample() -> Callable[..., Sample]:
             links_in=0,
             peers={},
             queues={},
+            queue_limits=dict.fromkeys(("inbox", "mix", "link", "send", "in_flight"), 8),
             round=0,
             stage="idle",
             accuracy_local=None,
@@ -67,8 +68,14 @@ def sample() -> Callable[..., Sample]:
             daemon_rss_bytes=0,
             trainer_cpu_seconds=0.0,
             trainer_rss_bytes=0,
-            trainer_up=False,
+            trainer_state="off",
             trainer_restarts=0,
+            started_at=1.0e9,
+            epoch_end=1.0e9 + 3600.0,
+            replay_filter_used=0.0,
+            certificates={"link": 2.0e9, "authority": 3.0e9},
+            disk=None,
+            files=None,
         )
         return quiet._replace(**changes)
 

@@ -10,7 +10,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from peerd.observe import Metrics, Neighbour, Sample, Tally
-from peerd.observe.metrics import ALARMS, STAGES
+from peerd.observe.alarms import ALARMS
+from peerd.observe.sample import CERTIFICATES, RUN_STATES, STAGES, TRAINER_STATES
 from peerd.observe.tally import PEER_STATES, RECORD_KINDS
 from peerd.status import EndToEnd, EpochStatus, LoopsMeasured, MixingMeasured, RoundResult
 from peerd.types import DropReason, PacketKind
@@ -67,8 +68,15 @@ def full(sample: Callable[..., Sample]) -> Sample:
         daemon_rss_bytes=100,
         trainer_cpu_seconds=30.0,
         trainer_rss_bytes=200,
-        trainer_up=True,
+        trainer_state="busy",
         trainer_restarts=1,
+        replay_filter_used=0.75,
+        certificates=dict(zip(CERTIFICATES, (2.0e9, 3.0e9, 4.0e9), strict=True)),
+        disk=(1000, 4000),
+        files=(30, 1024),
+        run_state="running",
+        fragments_received=40,
+        fragments_expected=50,
         neighbours=(Neighbour("bob", True, 0.002), Neighbour("carol", False, 0.0)),
         members=7,
         peers_damped=2,
@@ -123,9 +131,14 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
         *(("peerd_process_cpu_seconds_total", {"process": p}) for p in ("daemon", "trainer")),
         *(("peerd_process_resident_memory_bytes", {"process": p}) for p in ("daemon", "trainer")),
         ("peerd_trainer_up", {}),
+        *(("peerd_trainer_state", {"state": state}) for state in TRAINER_STATES if state != "off"),
+        *(("peerd_run_state", {"state": state}) for state in RUN_STATES),
+        ("peerd_round_fragments_received", {}),
+        ("peerd_round_fragments_expected", {}),
+        ("peerd_replay_filter_used_ratio", {}),
         ("peerd_trainer_restarts_total", {}),
         *(
-            (f"peerd_entropy_at_departure_bits_{end}", {"strategy": strategy})
+            (f"peerd_entropy_at_departure_shannons_{end}", {"strategy": strategy})
             for strategy in ("exponential", "outbox", "threshold", "timed", "pool", "none")
             for end in ("count", "sum")
         ),
@@ -198,6 +211,10 @@ def test_the_sample_is_what_is_exposed(metrics: Metrics, node, sample) -> None:
     assert value(series, "peerd_process_resident_memory_bytes", process="trainer") == 200
     assert value(series, "peerd_trainer_up") == 1
     assert value(series, "peerd_trainer_restarts_total") == 1
+    for name, states, on in (("trainer", TRAINER_STATES, "busy"), ("run", RUN_STATES, "running")):
+        assert {s for s in states if value(series, f"peerd_{name}_state", state=s)} == {on}
+    assert value(series, "peerd_round_fragments_received") == 40
+    assert value(series, "peerd_round_fragments_expected") == 50
     assert value(series, "peerd_neighbour_up", neighbour="bob") == 1
     assert value(series, "peerd_neighbour_up", neighbour="carol") == 0
     assert value(series, "peerd_neighbour_rtt_seconds", neighbour="bob") == 0.002
@@ -209,8 +226,8 @@ def test_what_mixing_does_is_exposed(metrics: Metrics, tally: Tally, node, sampl
     tally.mixed("exponential", 6.5, 1)
     tally.mixed("pool", 0.0, 2)
     series = scrape(metrics)
-    assert value(series, "peerd_entropy_bits", strategy="exponential") == 3.25
-    assert [name for name, _ in series].count("peerd_entropy_bits") == 1  # that of the strategy in force
+    assert value(series, "peerd_entropy_shannons", strategy="exponential") == 3.25
+    assert [name for name, _ in series].count("peerd_entropy_shannons") == 1  # that of the strategy in force
     rates = [value(series, "peerd_cover_rate_per_second", slot=slot) for slot in ("send", "loop", "drop")]
     assert rates == [20.0, 2.0, 0.5]
     assert value(series, "peerd_cover_forgone_total") == 9
@@ -223,7 +240,7 @@ def test_what_mixing_does_is_exposed(metrics: Metrics, tally: Tally, node, sampl
     assert value(series, "peerd_replay_filter_bytes") == 4567
     assert value(series, "peerd_replay_false_positive_ratio") == 1e-6
     assert value(series, "peerd_replay_false_positives_expected_total") == 2.5
-    name = "peerd_entropy_at_departure_bits"
+    name = "peerd_entropy_at_departure_shannons"
     for strategy, count, total, below in (
         ("exponential", 4, 13.25, 3),
         ("pool", 2, 0.0, 2),
@@ -233,6 +250,28 @@ def test_what_mixing_does_is_exposed(metrics: Metrics, tally: Tally, node, sampl
         assert value(series, f"{name}_sum", strategy=strategy) == pytest.approx(total)
         assert value(series, f"{name}_bucket", strategy=strategy, le="2.5") == below
         assert value(series, f"{name}_bucket", strategy=strategy, le="+Inf") == count
+
+
+def test_what_an_operator_is_to_be_warned_of_is_exposed(metrics: Metrics, node, sample) -> None:
+    node.now = full(sample)
+    series = scrape(metrics)
+    assert value(series, "peerd_start_time_seconds") == 1.0e9
+    assert value(series, "peerd_epoch_end_timestamp_seconds") == 1.0e9 + 3600
+    assert value(series, "peerd_replay_filter_used_ratio") == 0.75
+    expiry = "peerd_certificate_expiry_timestamp_seconds"
+    assert [value(series, expiry, certificate=kind) for kind in CERTIFICATES] == [2.0e9, 3.0e9, 4.0e9]
+    assert value(series, "peerd_state_filesystem_free_bytes") == 1000
+    assert value(series, "peerd_state_filesystem_size_bytes") == 4000
+    assert value(series, "peerd_open_fds") == 30
+    assert value(series, "peerd_max_fds") == 1024
+    for queue in ("inbox", "mix", "link", "send", "in_flight"):
+        assert value(series, "peerd_queue_limit", queue=queue) == 8
+
+
+@pytest.mark.parametrize(("state", "up"), list(zip(TRAINER_STATES, (0, 1, 1, 1, 0), strict=True)))
+def test_a_trainer_is_up_unless_it_is_off_or_dead(metrics: Metrics, node, sample, state, up) -> None:
+    node.now = sample(trainer_state=state)
+    assert value(scrape(metrics), "peerd_trainer_up") == up
 
 
 def test_what_becomes_of_peers_is_exposed(metrics: Metrics, tally: Tally, node, sample) -> None:
@@ -350,7 +389,7 @@ def labels_of(metrics: Metrics) -> Iterator[str]:
 def test_no_label_can_name_a_peer_a_path_or_a_packet(metrics: Metrics, node, sample) -> None:
     allowed = {
         "direction", "kind", "reason", "state", "queue", "outcome", "le", "stage", "by", "model",
-        "process", "version", "strategy", "hops", "slot", "alarm",
+        "process", "version", "strategy", "hops", "slot", "alarm", "certificate", "detail",
     }  # fmt: skip
     node.now = full(sample)._replace(neighbours=())
     assert set(labels_of(metrics)) == allowed

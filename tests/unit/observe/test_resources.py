@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from peerd.observe import StageClock, process_usage
+from peerd.observe import StageClock, disk_space, open_files, process_usage
 
 
 def test_this_process_uses_cpu_and_memory() -> None:
@@ -57,3 +59,18 @@ def test_by_default_it_reads_this_process() -> None:
     while clock.spent()["training"] < 0.02:
         sum(range(10_000))
     assert clock.spent()["idle"] < 0.02
+
+
+def test_room_on_the_disk_is_what_the_system_says(tmp_path) -> None:
+    free, size = disk_space(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    assert size == usage.total
+    assert free == pytest.approx(usage.free, abs=1 << 28)  # others write, too
+    assert disk_space(tmp_path / "gone") is None
+
+
+def test_open_files_are_counted_up_to_their_limit(tmp_path) -> None:
+    before, limit = open_files()
+    with (tmp_path / "one").open("w"), (tmp_path / "two").open("w"):
+        assert open_files() == (before + 2, limit)
+    assert before < limit == resource.getrlimit(resource.RLIMIT_NOFILE)[0]

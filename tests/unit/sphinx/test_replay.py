@@ -37,6 +37,16 @@ def test_it_behaves_like_a_bounded_set(capacity, steps):
         assert all(filter_.check_and_add(tag) is DropReason.REPLAY for tag in known)
 
 
+def test_it_says_how_full_it_is():
+    filter_ = ReplayFilter(4)
+    assert filter_.used == 0.0
+    for number in range(6):
+        filter_.check_and_add(bytes([number]) * 16)
+    assert filter_.used == 1.0
+    filter_.add(b"of the journal..")  # beyond the capacity, which was lowered since
+    assert filter_.used == 1.0
+
+
 def test_full_means_closed_and_replays_are_still_named():
     filter_ = ReplayFilter(3)
     seen = [os.urandom(16) for _ in range(3)]
