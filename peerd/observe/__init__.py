@@ -9,6 +9,7 @@ from peerd.observe.endpoint import MetricsEndpoint
 from peerd.observe.events import EventLog
 from peerd.observe.logs import configure_logging
 from peerd.observe.metrics import Metrics, Neighbour, Sample
+from peerd.observe.page import PageState, page_state
 from peerd.observe.resources import StageClock, process_usage
 from peerd.observe.tally import Histogram, Tally
 
@@ -20,9 +21,11 @@ __all__ = [
     "Metrics",
     "MetricsEndpoint",
     "Neighbour",
+    "PageState",
     "Sample",
     "StageClock",
     "Tally",
     "configure_logging",
+    "page_state",
     "process_usage",
 ]

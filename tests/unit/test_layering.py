@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
                 "status",
                 "trainerproto",
                 "types",
+                "web",
             }
         ),
     ),
@@ -58,7 +59,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
 HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in parts}
 
 # `peerctl` speaks to daemons by their API; these few must not be written twice.
-CTL_MAY_IMPORT = frozenset({"peerd", "pb", "errors", "types", "config", "membership", "presets"})
+CTL_MAY_IMPORT = frozenset({"peerd", "pb", "errors", "types", "config", "membership", "presets", "web"})
 # The experiments run the cores themselves, on a virtual clock, and know how long a cell is.
 EXPERIMENT_MAY_IMPORT = CTL_MAY_IMPORT | {"sim", "mix", "relay", "sphinx", "link"}
 # This one runs rounds without a network, on fragments of the size that packets have.

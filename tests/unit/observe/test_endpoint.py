@@ -52,7 +52,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 async def get(address: Address, target: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-    return await talk(address, f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return await talk(address, f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
 
 async def test_the_default_is_a_free_port_on_loopback(address: Address) -> None:
