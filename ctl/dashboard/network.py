@@ -18,6 +18,7 @@ from peerd.pb import mixing_pb2, node_pb2, runs_pb2
 
 RATE_SECONDS = 6.0
 """Rates are means over about so long."""
+LONGEST_TEXT = 400
 
 
 class Look(NamedTuple):
@@ -84,7 +85,7 @@ class Network:
 
     def failed(self, name: str, error: str, now: float) -> None:
         peer = self._peers[name]
-        peer.error = one_line(error)
+        peer.error = _text(error)
         peer.counters.clear()
         self.version += 1
 
@@ -104,7 +105,7 @@ class Network:
         """Plain data, fit for JSON."""
         peers = [_row(name, peer, now) for name, peer in self._peers.items()]
         runs = [peer.look.run for peer in self._answering() if peer.look.run is not None]
-        networks = {one_line(peer.look.status.network) for peer in self._answering()}
+        networks = {_text(peer.look.status.network) for peer in self._answering()}
         return {
             "version": self.version,
             "networks": sorted(networks),
@@ -117,7 +118,7 @@ class Network:
 
 
 def _row(name: str, peer: _Peer, now: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": one_line(name), "error": peer.error, "known": peer.look is not None}
+    row: dict[str, Any] = {"name": _text(name), "error": peer.error, "known": peer.look is not None}
     if peer.look is None:
         return row
     status, config, measured, run = peer.look
@@ -125,20 +126,20 @@ def _row(name: str, peer: _Peer, now: float) -> dict[str, Any]:
     epsilon = run.epsilon if run is not None and run.HasField("epsilon") else None
     return row | {
         "heard_seconds_ago": now - peer.heard,
-        "version": one_line(status.version),
+        "version": _text(status.version),
         "uptime_seconds": status.uptime_seconds,
-        "alarms": [one_line(alarm) for alarm in status.alarms],
+        "alarms": [_text(alarm) for alarm in status.alarms],
         "draining": status.draining,
         "peers_alive": status.peers_alive,
         "peers_enrolled": status.peers_enrolled,
-        "run_state": one_line(status.run_state),
-        "run_error": "" if run is None else one_line(run.error),
-        "stage": one_line(status.stage),
+        "run_state": _text(status.run_state),
+        "run_error": "" if run is None else _text(run.error),
+        "stage": _text(status.stage),
         "round": status.round,
         "fragments": None if run is None else [run.fragments_received, run.fragments_expected],
         "accuracy": None if last is None else _finite(last.accuracy),
         "epsilon": epsilon,
-        "strategy": one_line(config.strategy),
+        "strategy": _text(config.strategy),
         "hops": 0 if config.direct else config.hops,
         "rtt_p50_seconds": status.traffic.rtt_p50_seconds or None,
         "rtt_p95_seconds": status.traffic.rtt_p95_seconds or None,
@@ -148,7 +149,7 @@ def _row(name: str, peer: _Peer, now: float) -> dict[str, Any]:
         "bytes_per_second": peer.rate("bytes"),
         "cpu_share": peer.rate("cpu"),
         "rss_bytes": status.rss_bytes,
-        "trainer": one_line(status.trainer.state),
+        "trainer": _text(status.trainer.state),
         "gave_up": status.traffic.gave_up,
     }
 
@@ -164,13 +165,13 @@ def _run(runs: Sequence[runs_pb2.RunStatus]) -> dict[str, Any] | None:
     same = _of_one_run(runs)
     if not same:
         return None
-    states = [one_line(run.state) for run in same]
+    states = [_text(run.state) for run in same]
     going = [state for state in states if state not in ENDED]
     spec = same[0].spec
     closed = [max((r.round for r in run.results if r.test_samples), default=0) for run in same]
     return {
-        "run_id": one_line(spec.run_id),
-        "task": one_line(spec.task),
+        "run_id": _text(spec.run_id),
+        "task": _text(spec.task),
         "state": max(going or states, key=(going or states).count),
         "states": {state: states.count(state) for state in sorted(set(states))},
         "round": max(run.round for run in same),
@@ -178,16 +179,22 @@ def _run(runs: Sequence[runs_pb2.RunStatus]) -> dict[str, Any] | None:
         "rounds": spec.rounds,
         "peers": len(same),
         "announced": any(run.announced for run in same),
-        "ended_by": one_line(same[0].ended_by),
-        "partition": one_line(spec.partition),
-        "aggregator": one_line(spec.aggregator),
-        "encoding": one_line(spec.encoding),
+        "ended_by": _text(same[0].ended_by),
+        "partition": _text(spec.partition),
+        "aggregator": _text(spec.aggregator),
+        "encoding": _text(spec.encoding),
     }
 
 
 def _config(config: mixing_pb2.MixingConfig) -> dict[str, Any]:
     plain = {one.name: getattr(config, one.name) for one in config.DESCRIPTOR.fields}
-    return {name: one_line(value) if isinstance(value, str) else value for name, value in plain.items()}
+    return {name: _text(value) if isinstance(value, str) else value for name, value in plain.items()}
+
+
+def _text(said: str) -> str:
+    """One line, and no more of it than a page has room for."""
+    line = one_line(said)
+    return line if len(line) <= LONGEST_TEXT else f"{line[:LONGEST_TEXT]}..."
 
 
 def _middle(values: Sequence[float]) -> float | None:
