@@ -15,6 +15,8 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+PATIENCE = 100_000
+"""Milliseconds: trainers take their time to start where other tests run."""
 WIDTHS = (400, 768, 1280, 1600)
 expect = sync_api.expect
 
@@ -29,19 +31,23 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def tab(browser: Any) -> Iterator[Callable[[str], Any]]:
-    """Open a page in a session of its own. Whatever a browser complains of fails the test: a broken script,
-    something that the page's own policy forbids."""
+    """Open a page in a session of its own. What a browser complains of fails the test: a broken script, what
+    the page's own policy forbids. It also notes refusals, which are asked for here."""
     complaints: list[str] = []
+
+    def listen(line: Any) -> None:
+        if line.type in ("error", "warning") and not line.text.startswith("Failed to load resource"):
+            complaints.append(line.text)
 
     def open_page(url: str) -> Any:
         page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda line: line.type in ("error", "warning") and complaints.append(line.text))
+        page.on("console", listen)
         page.goto(url)
         return page
 
-    expect.set_options(timeout=60_000)
+    expect.set_options(timeout=PATIENCE)
     yield open_page
     assert complaints == []
 
@@ -80,7 +86,7 @@ def row(page: Any, name: str) -> Any:
     return page.locator("#peers tr", has=page.get_by_role("rowheader", name=name))
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 def test_a_network_is_watched_and_steered_in_a_browser(testbed: Any, programs: Any, tab: Any) -> None:
     testbed.up(3, "--hops", "1")
     with dashboard(programs, testbed.folder) as link:
@@ -115,7 +121,7 @@ def _mix_by_the_form(page: Any, testbed: Any) -> None:
     page.get_by_role("button", name="Undo changes").click()
     expect(page.get_by_label("Hops")).to_have_value("1")
     page.get_by_label("Strategy").select_option("pool")
-    page.get_by_label("On", exact=True).select_option("bob")  # what was typed for others is not meant for it
+    page.get_by_label("Which peers").select_option("bob")  # what was typed for others is not meant for it
     expect(page.get_by_label("Strategy")).to_have_value("exponential")
     page.get_by_label("Strategy").select_option("pool")
     page.get_by_label("Packets that stay").fill("3")
@@ -123,7 +129,7 @@ def _mix_by_the_form(page: Any, testbed: Any) -> None:
     expect(page.locator("#mix-outcome")).to_have_text("Set on bob")
     expect(row(page, "bob")).to_contain_text("pool, 1 hop")
     expect(row(page, "alice")).to_contain_text("exponential, 1 hop")
-    page.get_by_label("On", exact=True).select_option("")
+    page.get_by_label("Which peers").select_option("")
     expect(page.get_by_label("Strategy")).to_have_value("")  # they differ
     page.get_by_label("Preset").select_option("fast")
     page.get_by_role("button", name="Apply").click()
@@ -131,10 +137,10 @@ def _mix_by_the_form(page: Any, testbed: Any) -> None:
 
 
 def _train_by_the_form(page: Any) -> None:
-    page.get_by_label("Rounds").fill("none")
+    page.get_by_role("textbox", name="Rounds", exact=True).fill("none")
     page.get_by_role("button", name="Start").click()
     expect(page.locator("#run-outcome")).to_have_text("rounds: 'none' is not a whole number")
-    page.get_by_label("Rounds").fill("4")
+    page.get_by_role("textbox", name="Rounds", exact=True).fill("4")
     page.get_by_role("button", name="Start").click()
     expect(page.locator("#run-outcome")).to_contain_text("Started on alice, bob, carol")
     expect(page.locator("#run-outcome")).to_contain_text("announced to the whole network")
@@ -150,7 +156,7 @@ def _train_by_the_form(page: Any) -> None:
 
 
 def _steer_a_run(page: Any, testbed: Any) -> None:
-    page.get_by_label("Rounds").fill("1000")
+    page.get_by_role("textbox", name="Rounds", exact=True).fill("1000")
     page.get_by_role("button", name="Start").click()
     expect(page.locator("#run-state")).to_have_text("running")
     expect(page.get_by_role("button", name="Start")).to_be_disabled()
@@ -174,7 +180,7 @@ def _lose_a_peer(page: Any, testbed: Any, programs: Any) -> None:
     expect(row(page, "alice")).not_to_contain_text("no answer")
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_a_link_opens_one_browser_only(testbed: Any, programs: Any, browser: Any, tab: Any) -> None:
     testbed.up(3, "--hops", "1")
     with dashboard(programs, testbed.folder) as link:
