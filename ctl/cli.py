@@ -6,6 +6,7 @@ from ctl.app import EXIT_CODES, Root
 from ctl.commands import (
     completion,
     context,
+    dashboard,
     demo,
     events,
     experiment,
@@ -66,6 +67,7 @@ cli = Root(
             network.network,
             context.context,
             testbed.testbed,
+            dashboard.dashboard,
             demo.demo,
             experiment.experiment,
             version.version,

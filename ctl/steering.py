@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ctl import aio
 from ctl.board import ENDED
 from ctl.client import Client
 from ctl.contexts import Endpoint
@@ -43,7 +42,7 @@ def network_of(statuses: Sequence[Answer[node_pb2.NodeStatus]]) -> str:
     return next(iter(names))
 
 
-def start(
+async def start(
     endpoints: Sequence[Endpoint], spec: RunSpec, notice: bytes, absent: Sequence[Failure], patience: float
 ) -> Steered:
     """`absent`: those named that are known not to answer; without a notice there are none. An empty
@@ -56,11 +55,11 @@ def start(
         except ConflictError as refusal:  # it may have heard of this very run a moment ago, from another
             return await _already(client, spec.run_id, False, refusal)
 
-    answers = aio.run(fan_out(endpoints, begin, patience))
+    answers = await fan_out(endpoints, begin, patience)
     return _told(answers, tuple(absent), announced=bool(notice))
 
 
-def stop(endpoints: Sequence[Endpoint], signer: Signer | None, patience: float) -> Steered:
+async def stop(endpoints: Sequence[Endpoint], signer: Signer | None, patience: float) -> Steered:
     """End the run of each: with a signer on all peers of the network, if it was announced."""
     notices: dict[str, bytes] = {}
     """One for each run, whoever is asked first."""
@@ -80,7 +79,7 @@ def stop(endpoints: Sequence[Endpoint], signer: Signer | None, patience: float) 
         except ConflictError as refusal:
             return await _already(client, run.spec.run_id, True, refusal)
 
-    answers = aio.run(fan_out(endpoints, end, patience))
+    answers = await fan_out(endpoints, end, patience)
     return _told(answers, (), announced=bool(notices))
 
 

@@ -18,7 +18,7 @@ from peerd.learning.fragment import Vector
 from peerd.members import Members
 from peerd.membership import Roster, run_record
 from peerd.mixing import Mixing
-from peerd.observe import EventLog, Sample
+from peerd.observe import EventLog, PageState, Sample
 from peerd.participation import Participation
 from peerd.report import Report
 from peerd.status import (
@@ -172,3 +172,6 @@ class Commands:
 
     def sample(self) -> Sample:
         return self._report.sample(self.mixing, self._participation.run, draining=self._leaving is not None)
+
+    def page(self) -> PageState:
+        return self._report.page(self.mixing, self._participation.run, draining=self._leaving is not None)

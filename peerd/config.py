@@ -22,6 +22,7 @@ MetricsDetail = Literal["coarse", "full"]
 Rate = Annotated[float, Meta(ge=0.0, le=10_000.0)]
 TaskName = Annotated[str, Meta(min_length=1, max_length=200)]
 Delay = Annotated[float, Meta(ge=0.0, le=3_600.0)]
+HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,253}\Z")]
 
 
 class _Slice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -160,6 +161,11 @@ class MetricsConfig(_Slice, frozen=True, kw_only=True):
     nobody watches. See `observe.detail`."""
     neighbour_labels: bool = False
     """Label link metrics by neighbour. Off: per-neighbour series help traffic analysis."""
+    page: bool = True
+    """Serve a status page beside the metrics."""
+    page_hosts: Annotated[tuple[HostName, ...], Meta(max_length=100)] = ()
+    """Names under which the page may be asked for, beside IP addresses, localhost and the host of `listen`: a
+    browser that is made to take this peer for some other site is refused (DNS rebinding)."""
 
     def __post_init__(self) -> None:
         if self.neighbour_labels and self.detail != "full":

@@ -54,7 +54,7 @@ async def serve(config: PeerdConfig, state_dir: Path, log: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def _metrics(config: PeerdConfig, node: Node) -> AsyncIterator[None]:
-    endpoint = MetricsEndpoint(config.metrics, node.metrics)
+    endpoint = MetricsEndpoint(config.metrics, node.metrics, node)
     node.metrics_address = await endpoint.start()
     try:
         yield

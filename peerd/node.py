@@ -41,7 +41,7 @@ from peerd.membership import (
     server_ssl_context,
 )
 from peerd.mixing import Mixing, check_mixing
-from peerd.observe import Alarms, EventLog, Metrics, Sample, Tally
+from peerd.observe import Alarms, EventLog, Metrics, PageState, Sample, Tally
 from peerd.participation import Participation
 from peerd.posting import Post
 from peerd.presence import Presence
@@ -422,3 +422,8 @@ class Node:
         """For the metrics, at each scrape."""
         self._judge_disk()
         return self.commands.sample()
+
+    def page(self) -> PageState:
+        """For the status page, at most once a second."""
+        self._judge_disk()
+        return self.commands.page()

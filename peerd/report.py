@@ -15,7 +15,17 @@ from peerd.link import LinkTable
 from peerd.members import Members
 from peerd.membership import STATES
 from peerd.mix import end_to_end_bits
-from peerd.observe import Alarms, Neighbour, Sample, Tally, disk_space, open_files, process_usage
+from peerd.observe import (
+    Alarms,
+    Neighbour,
+    PageState,
+    Sample,
+    Tally,
+    disk_space,
+    open_files,
+    page_state,
+    process_usage,
+)
 from peerd.relay import Mixnet
 from peerd.status import (
     EndToEnd,
@@ -269,6 +279,14 @@ class Report:
             epsilon=None if training is None else training.epsilon,
             draining=draining,
             neighbours=self._neighbours() if self._metrics.neighbour_labels else (),
+        )
+
+    def page(self, mixing: MixingConfig, run: Run | None, *, draining: bool) -> PageState:
+        """For the status page."""
+        return page_state(
+            self.status(mixing, run, draining=draining),
+            self.sample(mixing, run, draining=draining),
+            None if run is None else run.status(),
         )
 
     def _neighbours(self) -> tuple[Neighbour, ...]:

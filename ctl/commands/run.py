@@ -126,7 +126,7 @@ def _launch(
         notice = signer.started(steering.network_of(present.good), spec, join_window)
     there = {answer.name for answer in present.good}
     endpoints = tuple(endpoint for endpoint in targets.endpoints if endpoint.name in there)
-    steered = steering.start(endpoints, spec, notice, present.bad, settings.timeout)
+    steered = aio.run(steering.start(endpoints, spec, notice, present.bad, settings.timeout))
     answers = steered.answers
     if not wait or answers.bad:
         hint = _undo(settings, answers.good) if targets.many and answers.good else ""
@@ -190,7 +190,7 @@ def stop(settings: Settings) -> int:
     targets = resolve(settings)
     certificate = operator_of(settings, targets.endpoints)
     signer = None if certificate is None else Signer.load(certificate)
-    steered = steering.stop(targets.endpoints, signer, settings.timeout)
+    steered = aio.run(steering.stop(targets.endpoints, signer, settings.timeout))
     code = show(settings, targets, steered.answers, render.plain, runs_table)
     hint = "they hear of it from the others when they are back"
     render.report_failures(steered.absent, settings.output, hint)

@@ -9,6 +9,7 @@ from peerd.observe.endpoint import MetricsEndpoint
 from peerd.observe.events import EventLog
 from peerd.observe.logs import configure_logging
 from peerd.observe.metrics import Metrics
+from peerd.observe.page import PageState, page_state
 from peerd.observe.resources import StageClock, disk_space, open_files, process_usage
 from peerd.observe.sample import Neighbour, Sample
 from peerd.observe.tally import Histogram, Tally
@@ -21,11 +22,13 @@ __all__ = [
     "Metrics",
     "MetricsEndpoint",
     "Neighbour",
+    "PageState",
     "Sample",
     "StageClock",
     "Tally",
     "configure_logging",
     "disk_space",
     "open_files",
+    "page_state",
     "process_usage",
 ]

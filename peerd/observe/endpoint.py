@@ -1,7 +1,7 @@
-"""GET /metrics on asyncio: a small HTTP/1.1 responder, one request a connection, loopback by default.
+"""The metrics listener on asyncio: /metrics and the status page; one request a connection.
 
-Everything is bounded: the size of a request, the time a connection may take, and their number.
-Nothing of a request is echoed or logged.
+Loopback by default. Everything is bounded: the size of a request, the time a connection may take, their
+number, and how often the state is looked up for the page. Nothing of a request is echoed or logged.
 """
 
 from __future__ import annotations
@@ -13,21 +13,31 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from peerd.config import MetricsConfig, parse_address
 from peerd.errors import ConflictError, InvalidInputError
+from peerd.observe.http import TOO_LARGE, Request, Response, parse
 from peerd.observe.metrics import Metrics
+from peerd.observe.pages import Pages, PageSource
+from peerd.web import is_loopback, name_of, names_no_domain
 
 MAX_REQUEST_BYTES = 8 * 1024
 CONNECTION_SECONDS = 5.0
 MAX_CONNECTIONS = 64
-PLAIN = "text/plain; charset=utf-8"
 INDEX = b"peerd. The metrics are at /metrics.\n"
+STRANGE_HOST = Response(
+    "421 Misdirected Request",
+    b"This name is not known here: use an IP address or localhost, or add it to [metrics] page_hosts.\n",
+)
 
 
 class MetricsEndpoint:
-    """`start` binds, `close` ends every connection. A scrape runs on the event loop, in about 1 ms."""
+    """`start` binds, `close` ends every connection. A scrape runs on the event loop, in about 2 ms."""
 
-    def __init__(self, config: MetricsConfig, metrics: Metrics) -> None:
+    def __init__(self, config: MetricsConfig, metrics: Metrics, source: PageSource | None = None) -> None:
+        """`source`: of the status page; without one, or with `page` off, there is none."""
         self._config = config
         self._metrics = metrics
+        self._pages = Pages(source, config.detail) if config.page and source is not None else None
+        self._known: frozenset[str] = frozenset()
+        self._loopback = False
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -45,6 +55,7 @@ class MetricsEndpoint:
             return ""
         where = "[metrics] listen"
         host, port = parse_address(self._config.listen, where)
+        self._known = frozenset(name.lower() for name in (host, *self._config.page_hosts))
         try:
             self._server = await asyncio.start_server(self._serve, host, port, limit=MAX_REQUEST_BYTES)
         except socket.gaierror as error:
@@ -55,6 +66,7 @@ class MetricsEndpoint:
                 f"{where}: {self._config.listen} cannot be bound ({reason}); choose another port"
             ) from None
         bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
+        self._loopback = is_loopback(bound_host)
         return f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
 
     async def close(self) -> None:
@@ -88,40 +100,32 @@ class MetricsEndpoint:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
-            return _response("431 Request Header Fields Too Large", b"request too large\n")
-        match head.split(b"\r\n", 1)[0].split(b" "):
-            case [method, target, (b"HTTP/1.0" | b"HTTP/1.1")] if method and target:
-                pass
-            case _:
-                return _response("400 Bad Request", b"not HTTP/1.1\n")
-        if method not in (b"GET", b"HEAD"):
-            return _response("405 Method Not Allowed", b"GET or HEAD\n", allow="GET, HEAD")
-        response = self._page(target.split(b"?", 1)[0])
-        return response if method == b"GET" else response[: response.index(b"\r\n\r\n") + 4]
+            return TOO_LARGE.encode(head=False)
+        request = parse(head)
+        if isinstance(request, Response):
+            return request.encode(head=False)
+        return self._respond(request).encode(head=request.method == "HEAD")
 
-    def _page(self, path: bytes) -> bytes:
-        if path == b"/metrics":
-            try:
+    def _respond(self, request: Request) -> Response:
+        """Prometheus names a host as its operator does; only where nobody but this host asks is that checked
+        for /metrics, too."""
+        scrape = request.path == "/metrics"
+        if not (scrape and not self._loopback) and not self._knows(request.host):
+            return STRANGE_HOST
+        try:
+            if scrape:
                 body = generate_latest(self._metrics.registry)
-            except Exception as error:
-                context = {"message": "a scrape failed", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(context)
-                return _response("500 Internal Server Error", b"see the log of peerd\n")
-            return _response("200 OK", body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
-        if path == b"/":
-            return _response("200 OK", INDEX)
-        return _response("404 Not Found", b"see /metrics\n")
+                return Response("200 OK", body, CONTENT_TYPE_PLAIN_0_0_4)
+            found = None if self._pages is None else self._pages.get(request.path)
+        except Exception as error:
+            context = {"message": "a scrape failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            return Response("500 Internal Server Error", b"see the log of peerd\n")
+        if found is None and request.path == "/":
+            return Response("200 OK", INDEX)
+        return found or Response("404 Not Found", b"see /metrics\n")
 
-
-def _response(status: str, body: bytes, *, content_type: str = PLAIN, allow: str = "") -> bytes:
-    lines = [
-        f"HTTP/1.1 {status}",
-        f"Content-Type: {content_type}",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        "X-Content-Type-Options: nosniff",
-        "Connection: close",
-    ]
-    if allow:
-        lines.append(f"Allow: {allow}")
-    return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
+    def _knows(self, host: str) -> bool:
+        """HTTP/1.0 need not name one, and no browser leaves it out."""
+        name = name_of(host)
+        return not host or names_no_domain(name) or name in self._known

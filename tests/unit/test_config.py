@@ -115,6 +115,8 @@ def test_what_is_set_is_set_and_the_rest_stays(file: Path) -> None:
         ("[metrics]\nneighbour_labels = 1", ["metrics.neighbour_labels: ", "Expected `bool`"]),
         ("[metrics]\nneighbour_labels = true", ["metrics: neighbour_labels", 'set detail = "full"']),
         ('[metrics]\ndetail = "some"', ["metrics.detail: ", "allowed: ", "coarse", "full"]),
+        ('[metrics]\npage = "no"', ["metrics.page: ", "Expected `bool`"]),
+        ('[metrics]\npage_hosts = ["alice.example:9103"]', ["metrics.page_hosts"]),
         ("[link]\nqueue_cells = 99999999", ["link.queue_cells: ", "<= 1000000"]),
         ("[training]\nnice = -5", ["training.nice: ", ">= 0"]),
         ('[training]\ndevice = "tpu"', ["training.device: ", "allowed: ", "auto", "cpu", "cuda", "mps"]),

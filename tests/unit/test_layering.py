@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
                 "status",
                 "trainerproto",
                 "types",
+                "web",
             }
         ),
     ),
@@ -58,7 +59,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
 HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in parts}
 
 # `peerctl` speaks to daemons by their API; these few must not be written twice.
-CTL_MAY_IMPORT = frozenset({"peerd", "pb", "errors", "types", "config", "membership", "presets"})
+CTL_MAY_IMPORT = frozenset({"peerd", "pb", "errors", "types", "config", "membership", "presets", "web"})
 # The experiments run the cores themselves, on a virtual clock, and know how long a cell is.
 EXPERIMENT_MAY_IMPORT = CTL_MAY_IMPORT | {"sim", "mix", "relay", "sphinx", "link"}
 # This one runs rounds without a network, on fragments of the size that packets have.
@@ -119,6 +120,8 @@ def broken_rules(module: str, source: str) -> Iterator[str]:
             yield f"{module}: {found.module} hides what is imported"
         elif found.top in TRAINING_ONLY and not f"{module}.".startswith("peerd.training."):
             yield f"{module}: only peerd.training imports {found.top}"
+        elif found.top == "aiohttp" and not f"{module}.".startswith("ctl.dashboard."):
+            yield f"{module}: only the dashboard imports {found.top}"
         elif found.top in IO_MODULES and f"{module}.".startswith(tuple(f"{s}." for s in SANS_IO)):
             yield f"{module}: a sans-IO core imports {found.module}"
         elif found.top == "ctl" and not f"{module}.".startswith("ctl."):
@@ -235,6 +238,8 @@ def canonical(name: str) -> str:
         ("ctl.linking.learners", "from peerd.training import cohort"),
         ("ctl.defaults", "from peerd.learning.catalog import DEFAULTS"),
         ("ctl.main", "import torch"),
+        ("ctl.main", "from aiohttp import web"),
+        ("peerd.observe.endpoint", "import aiohttp"),
     ],
 )
 def test_what_is_against_the_rules_is_found(module: str, source: str) -> None:

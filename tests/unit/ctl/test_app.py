@@ -37,7 +37,7 @@ def test_all_commands_are_there() -> None:
         "testbed freeze", "testbed thaw", "experiment attack", "experiment churn", "experiment dissemination",
         "experiment linking", "experiment encodings", "experiment poison",
         "events", "node drain", "task list", "task show", "task partition",
-        "run checkpoints", "run export", "run compare",
+        "run checkpoints", "run export", "run compare", "dashboard",
     }  # fmt: skip
     assert {" ".join(path) for path in EVERY} == expected
 

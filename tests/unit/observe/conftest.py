@@ -8,7 +8,15 @@ import msgspec
 import pytest
 
 from peerd.observe import Metrics, Sample, Tally
-from peerd.status import EndToEnd, EpochStatus, LoopsMeasured, MixingMeasured
+from peerd.status import (
+    EndToEnd,
+    EpochStatus,
+    LoopsMeasured,
+    MixingMeasured,
+    NodeStatus,
+    TrafficStatus,
+    TrainerStatus,
+)
 
 
 def measured(**changes: Any) -> MixingMeasured:
@@ -29,6 +37,38 @@ def measured(**changes: Any) -> MixingMeasured:
         ),
     )  # fmt: skip
     return msgspec.structs.replace(quiet, **changes)
+
+
+def node_status(**changes: Any) -> NodeStatus:
+    """Of a peer without a run, whose trainer has died."""
+    status = NodeStatus(
+        name="alice",
+        peer_id="ab" * 16,
+        version="1.2.3",
+        network="lab",
+        uptime_seconds=12.5,
+        link_address="192.0.2.1:9101",
+        metrics_address="127.0.0.1:9103",
+        peers_enrolled=5,
+        peers_alive=4,
+        strategy="exponential",
+        hops=3,
+        run_id="",
+        run_state="",
+        round=0,
+        stage="idle",
+        trainer=TrainerStatus(state="dead", pid=4242, last_error="/home/alice/secret.csv"),
+        traffic=TrafficStatus(
+            packets={"own": 3}, dropped={"replay": 1}, resent=1, gave_up=0, acked=2, delivered=2, in_flight=0,
+            queued=0, bytes_sent=10, bytes_received=20, cell_bytes=1024, rtt_p50_seconds=0.25,
+            rtt_p95_seconds=0.5, rtt_samples=[0.25],
+        ),
+        cpu_seconds=1.0,
+        rss_bytes=1 << 20,
+        epoch=7,
+        alarms=[],
+    )  # fmt: skip
+    return msgspec.structs.replace(status, **changes)
 
 
 class FakeNode:
@@ -80,6 +120,11 @@ def sample() -> Callable[..., Sample]:
         return quiet._replace(**changes)
 
     return build
+
+
+@pytest.fixture
+def status() -> Callable[..., NodeStatus]:
+    return node_status
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
 
@@ -12,8 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from peerd.config import MetricsConfig
 from peerd.errors import ConflictError, InvalidInputError
-from peerd.observe import Metrics, MetricsEndpoint
+from peerd.observe import Metrics, MetricsEndpoint, PageState, Sample, page_state
 from peerd.observe import endpoint as endpoint_module
+from peerd.status import NodeStatus
 from peerd.types import PacketKind
 
 Address = tuple[str, int]
@@ -52,7 +54,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 async def get(address: Address, target: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-    return await talk(address, f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return await talk(address, f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
 
 async def test_the_default_is_a_free_port_on_loopback(address: Address) -> None:
@@ -253,3 +255,94 @@ def test_it_runs_on_uvloop(metrics: Metrics) -> None:
         return status
 
     assert uvloop.run(scenario()) == 200
+
+
+class Standing:
+    """A source for the page."""
+
+    def __init__(self, state: PageState) -> None:
+        self.state = state
+        self.broken = False
+
+    def page(self) -> PageState:
+        if self.broken:
+            raise RuntimeError("no state")
+        return self.state
+
+
+@pytest.fixture
+def standing(status: Callable[..., NodeStatus], sample: Callable[..., Sample]) -> Standing:
+    return Standing(page_state(status(), sample(), None))
+
+
+async def asked(config: MetricsConfig, metrics: Metrics, source: Standing, *requests: bytes) -> list[int]:
+    """The statuses of these requests to an endpoint of its own."""
+    endpoint = MetricsEndpoint(config, metrics, source)
+    address = split(await endpoint.start())
+    address = ("127.0.0.1", address[1])
+    statuses = [(await talk(address, request))[0] for request in requests]
+    await endpoint.close()
+    return statuses
+
+
+def named(host: str, path: str = "/status.json") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
+async def test_the_page_and_its_state_are_served_with_their_policy(
+    metrics: Metrics, standing: Standing
+) -> None:
+    endpoint = MetricsEndpoint(MetricsConfig(), metrics, standing)
+    address = split(await endpoint.start())
+    for path, kind in (
+        ("/", "text/html"),
+        ("/status.js", "text/javascript"),
+        ("/status.json", "application/json"),
+    ):
+        status, headers, body = await get(address, path)
+        assert status == 200
+        assert headers["content-type"].startswith(kind)
+        assert int(headers["content-length"]) == len(body) > 0
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert await get(address, path, "HEAD") == (status, headers, b"")
+        assert (await get(address, path, "POST"))[0] == 405
+    state = json.loads((await get(address, "/status.json"))[2])
+    assert state["name"] == "alice"
+    await endpoint.close()
+
+
+async def test_the_page_can_be_off(metrics: Metrics, standing: Standing) -> None:
+    requests = (named("localhost"), named("localhost", "/metrics"), named("localhost", "/status.js"))
+    assert await asked(MetricsConfig(page=False), metrics, standing, *requests) == [404, 200, 404]
+
+
+async def test_on_loopback_a_foreign_name_gets_nothing(metrics: Metrics, standing: Standing) -> None:
+    """DNS rebinding: a site whose name was made to resolve to 127.0.0.1."""
+    good = [named("127.0.0.1:9103"), named("localhost"), named("[::1]:1"), b"GET / HTTP/1.0\r\n\r\n"]
+    assert await asked(MetricsConfig(), metrics, standing, *good) == [200] * 4
+    hosts = ("evil.example", "127.0.0.1.evil.example:9103", "localhost.")
+    bad = [named(host, path) for host in hosts for path in ("/status.json", "/", "/metrics")]
+    assert await asked(MetricsConfig(), metrics, standing, *bad) == [421] * len(bad)
+    twice = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
+    assert await asked(MetricsConfig(), metrics, standing, twice) == [400]
+
+
+async def test_elsewhere_prometheus_may_use_any_name_and_the_page_those_that_are_known(
+    metrics: Metrics, standing: Standing
+) -> None:
+    config = MetricsConfig(listen="0.0.0.0:0", page_hosts=("alice.example",))
+    requests = [
+        named("peer-1:9103", "/metrics"),
+        named("peer-1"),
+        named("Alice.example:9103"),
+        named("192.0.2.1"),
+    ]
+    assert await asked(config, metrics, standing, *requests) == [200, 421, 200, 200]
+
+
+async def test_a_state_that_fails_is_an_error_and_is_reported(metrics: Metrics, standing: Standing) -> None:
+    standing.broken = True
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    assert await asked(MetricsConfig(), metrics, standing, named("localhost")) == [500]
+    assert [str(context.get("exception")) for context in reported] == ["no state"]
