@@ -1,5 +1,5 @@
-"""The status page: its files, and /status.json, made anew at most once a second however many ask; once a minute
-with `detail` coarse, as the metrics."""
+"""The status page: its files, and /status.json, made anew at most once a second however many ask; with
+`detail` coarse once a minute, as the metrics."""
 
 from __future__ import annotations
 
