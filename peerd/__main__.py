@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from peerd.config import PeerdConfig, load, parse_address
 from peerd.daemon import serve
 from peerd.enrolment import parse_token, redeem
 from peerd.errors import InvalidInputError, PeerdError
+from peerd.host import ServiceManager
 from peerd.membership import Bundle, Identity, PeerState
 from peerd.membership.bundle import OlderBundleError
 from peerd.observe import configure_logging
@@ -128,7 +130,7 @@ def run(state_dir: Path | None, config: Path | None, bundle: Path | None, **opti
         _install(bundle, folder)
     PeerState.load(folder)  # a missing bundle is said before anything is bound
     log = configure_logging(settings.logging)
-    uvloop.run(serve(settings, folder, log))
+    uvloop.run(serve(settings, folder, log, ServiceManager.of(os.environ)))
 
 
 def _install(bundle: Path, folder: Path) -> None:

@@ -97,6 +97,7 @@ async def test_the_child_is_as_polite_as_configured(make_client: MakeClient) -> 
     client = make_client(nice=7, threads=1)
     await client.start(SPEC, 0, 6)
     assert psutil.Process(client.pid).nice() == os.getpriority(os.PRIO_PROCESS, 0) + 7
+    assert Path(f"/proc/{client.pid}/oom_score_adj").read_text() == "500\n", "memory runs out: it goes first"
     assert psutil.Process(client.pid).environ()["OMP_NUM_THREADS"] == "1"
 
 
