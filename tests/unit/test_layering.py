@@ -45,7 +45,9 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     ("4 packets", frozenset({"link", "relay"})),
     (
         "5 parts of the node",
-        frozenset({"draining", "enrolment", "epochs", "keeping", "mixing", "posting", "sim", "tracing"}),
+        frozenset(
+            {"backup", "draining", "enrolment", "epochs", "keeping", "mixing", "posting", "sim", "tracing"}
+        ),
     ),
     ("6 whom and what it knows", frozenset({"members", "participation", "presence"})),
     ("7 what the node says", frozenset({"report"})),
