@@ -3,7 +3,7 @@
 # secret peerd-join has NAME.bundle (signed by the authority) or NAME.token (of a peer that is a delegate). A pod
 # that starts again has both already, and asks nobody.
 set -eu
-state=/var/lib/peerd join=/join name=${HOSTNAME:?}
+state=/var/lib/peerd join=/join name=$(hostname)
 
 [ -e "$state/identity.json" ] ||
     peerd init --state-dir "$state" --name "$name" --address "$name.peerd.${NAMESPACE:?}.svc:9101"

@@ -165,13 +165,14 @@ esac
     )
     sleep = tmp_path / "bin" / "sleep"  # while it waits, the operator's secret arrives
     sleep.write_text(f"#!/bin/sh\necho bundle > {tmp_path}/join/peerd-3.bundle\n")
-    for program in (tool, sleep):
+    named = tmp_path / "bin" / "hostname"
+    named.write_text("#!/bin/sh\necho peerd-3\n")
+    for program in (tool, sleep, named):
         program.chmod(0o755)
 
     def run() -> tuple[str, list[str]]:
         environment = {
             "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-            "HOSTNAME": "peerd-3",
             "NAMESPACE": "lab",
         }
         done = subprocess.run(
