@@ -37,7 +37,7 @@ find_python() {
 # Into a folder of its own, so that a daemon that runs keeps its files, and a link goes there when all is done.
 install_version() {
     local extra=$2 folder=$versions/$1
-    if [ ! -e "$folder/complete" ]; then
+    if ! { [ -e "$folder/complete" ] && "$folder/bin/peerd" --version >/dev/null 2>&1; }; then
         find_python
         "$python" -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
         [ -d "$here/wheels" ] || die "no wheels in $here"
@@ -53,13 +53,11 @@ install_version() {
         "$folder/bin/pip" install --quiet --disable-pip-version-check "${arguments[@]}" ${PEERD_PIP_ARGS:-} \
             -c "$here/requirements.lock" "${wheel[0]}$extra"
         install -m 0755 "$here/install-host.sh" "$folder/install-host.sh"
+        "$folder/bin/peerd" --version >/dev/null || die "what was installed does not run"
         touch "$folder/complete"
     fi
-    local before=''
-    [ ! -L /opt/peerd ] || before=$(readlink /opt/peerd)
     [ ! -e /opt/peerd ] || [ -L /opt/peerd ] || die "/opt/peerd is there and was not made by this script"
     ln -sfn "$folder" /opt/peerd.new && mv -T /opt/peerd.new /opt/peerd
-    find "$versions" -mindepth 1 -maxdepth 1 -type d ! -path "$folder" ! -path "${before:-none}" -exec rm -rf {} +
 }
 
 install_units() {
@@ -81,9 +79,11 @@ digest() { cat "$(readlink -f /opt/peerd)/complete" /etc/systemd/system/peerd.se
     { readlink -f /opt/peerd && cat; } | sha256sum | cut -c 1-64; }
 
 prepare() {
-    local name=$1 address=$2 extra=$3 joined=new changed=changed active=inactive
+    local name=$1 address=$2 extra=$3 joined=new changed=changed active=inactive version
     command -v systemctl >/dev/null || die "no systemd on this host"
     mkdir -p "$versions"
+    exec 9>"$versions/lock"
+    flock 9 # one that was interrupted may still be at work here
     install_version "$(cat "$here"/wheels/* "$here/requirements.lock" - <<<"$extra" | sha256sum | cut -c 1-16)" "$extra"
     install_units
     if [ ! -e $state/identity.json ]; then
@@ -92,9 +92,10 @@ prepare() {
     [ ! -e $state/bundle.json ] || joined=joined
     [ "$(cat $running 2>/dev/null)" != "$(digest)" ] || changed=same
     ! systemctl is-active --quiet peerd || active=active
+    version=$(/opt/peerd/bin/peerd --version)
     echo "$joined $changed $active"
     cat $state/request.json
-    echo "$(/opt/peerd/bin/peerd --version) is installed" >&2
+    echo "$version is installed" >&2
 }
 
 join() {
@@ -106,7 +107,14 @@ join() {
     rm -f "$bundle"
 }
 
-started() { digest >$running; }
+# Now nothing runs from an earlier version: the last one stays, to go back to.
+started() {
+    local folder old
+    folder=$(readlink -f /opt/peerd)
+    digest >$running
+    find "$versions" -mindepth 1 -maxdepth 1 -type d ! -path "$folder" -printf '%T@ %p\n' | sort -rn | tail -n +2 |
+        while read -r _ old; do rm -rf "$old"; done
+}
 
 case ${1:-} in
 prepare) prepare "$2" "$3" "${4:-}" ;;

@@ -22,7 +22,7 @@ Safe to run again: with more hosts they are added, with another version hosts ar
   --hops N         mix nodes of a path, in that short one  [3, or what so few hosts allow]
   --timeout S      so long for all to see each other, after each start  [120]
 
-environment: PEERD_SSH, instead of `ssh` (as in "ssh -F FILE"); PEERCTL, instead of the source tree's or PATH's;
+environment: PEERD_NETWORK, the name of a new network [peers]; PEERD_SSH, instead of `ssh` (as in "ssh -F FILE"); PEERCTL, instead of the source tree's or PATH's;
   PEERD_PIP_ARGS, options of pip on the hosts
 exit status: 0 all see each other; 1 something failed, and the last line says what; 2 usage
 USAGE
@@ -178,17 +178,18 @@ prepare_all() {
 
 enrol() {
     local name new=()
-    [ -e "$network/network.json" ] || "$peerctl" network create "$network" --name "${PEERD_NETWORK_NAME:-peers}" >&2
+    say "signing in; the authority is in $network"
+    [ -e "$network/network.json" ] || "$peerctl" network create "$network" --name "${PEERD_NETWORK:-peers}" >/dev/null
     [ -e "$network/ops/operator.pem" ] ||
-        "$peerctl" network operator "$network" operator --out "$network/ops" >&2
+        "$peerctl" network operator "$network" operator --out "$network/ops" >/dev/null
     for name in "${names[@]}"; do
         [[ ${state[$name]} != new* ]] || new+=("$work/$name.json")
     done
-    [ ${#new[@]} = 0 ] || "$peerctl" network enroll "$network" "${new[@]}" >&2
+    [ ${#new[@]} = 0 ] || "$peerctl" network enroll "$network" "${new[@]}" >/dev/null
     for name in "${names[@]}"; do
         [[ ${state[$name]} != new* ]] ||
-            as_root "$name" bash /opt/peerd/install-host.sh join <"$network/bundles/$name.bundle" >&2
-        "$peerctl" context add "$name" --address "${address[$name]}:9102" \
+            as_root "$name" bash /opt/peerd/install-host.sh join <"$network/bundles/$name.bundle" >/dev/null
+        "$peerctl" context add --replace "$name" --address "${address[$name]}:9102" \
             --operator "$network/ops/operator.pem" >/dev/null
     done
 }
@@ -234,7 +235,7 @@ try:
     peers = json.load(sys.stdin)
 except ValueError:
     sys.exit(1)
-print(*(f"{name} sees {peer[\"peers_alive\"]} of {hosts - 1}" for name, peer in peers.items()), sep=", ")
+print(*("{} sees {}".format(name, peer["peers_alive"]) for name, peer in peers.items()), sep=", ")
 sys.exit(len(peers) < hosts or any(peer["peers_alive"] < hosts - 1 for peer in peers.values()))
 ' ${#names[@]}
 }
