@@ -159,7 +159,7 @@ def test_the_daemon_is_confined(installed, hosts):
     assert "NoNewPrivs:\t1" in status
     assert "Seccomp:\t2" in status
     (files,) = [line.split() for line in status.splitlines() if line.startswith("Max open files")]
-    assert files[3] == files[4] == "65536"
+    assert files[3] == files[4], "as many as the hard limit allows"
     entered = f"nsenter -t {pid} -m"
     assert hosts.ssh("alice", f"{entered} touch /etc/x 2>&1 || true").endswith("Read-only file system\n")
 
