@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,10 +15,13 @@ import msgspec
 import uvloop
 
 from peerd import __version__
+from peerd.backup import Content, pack, secret_file, unpack
+from peerd.clock import wall
 from peerd.config import PeerdConfig, load, parse_address
 from peerd.daemon import serve
 from peerd.enrolment import parse_token, redeem
-from peerd.errors import InvalidInputError, PeerdError
+from peerd.errors import InvalidInputError, NotFoundError, PeerdError
+from peerd.host import ServiceManager
 from peerd.membership import Bundle, Identity, PeerState
 from peerd.membership.bundle import OlderBundleError
 from peerd.observe import configure_logging
@@ -113,6 +118,62 @@ def _redeemed(folder: Path, token: str) -> Bundle:
 @cli.command()
 @STATE_DIR
 @click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="'-': standard output."
+)
+@click.option("--models/--no-models", default=True, help="Models and results of runs, too.  [default: yes]")
+def backup(state_dir: Path | None, out: Path, models: bool) -> None:
+    """Write what this peer needs to come back to one file, beside a running daemon or not.
+
+    The file holds the peer's private keys: keep it as you keep them. Mix keys, replay tags and join tokens
+    are never in it; a peer that is restored makes fresh ones.
+
+    \b
+    Examples:
+      peerd backup --state-dir /var/lib/peerd --out alice.backup
+      peerd backup --state-dir /var/lib/peerd --no-models --out - | age -r RECIPIENT > alice.backup.age
+    """
+    content = Content(_required(state_dir), models)
+    if str(out) == "-":
+        made = pack(content, sys.stdout.buffer, wall())
+    else:
+        with secret_file(out) as file:
+            made = pack(content, file, wall())
+    size = sum(packed.bytes for packed in made.files.values())
+    click.echo(
+        f"Backed up {made.name}: {len(made.files)} files, {size} bytes. It holds private keys.", err=True
+    )
+
+
+@cli.command()
+@STATE_DIR
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def restore(state_dir: Path | None, file: Path) -> None:
+    """Put a peer that `peerd backup` wrote to FILE ('-': standard input) into a new or empty state directory.
+
+    Never let both run, the restored peer and the one it was: the one that was started first stops.
+
+    \b
+    Examples:
+      peerd restore --state-dir /var/lib/peerd alice.backup
+      age -d -i KEY alice.backup.age | peerd restore --state-dir /var/lib/peerd -
+    """
+    folder = _required(state_dir)
+    if str(file) == "-":
+        made = unpack(sys.stdin.buffer, "standard input", folder)
+    else:
+        try:
+            with file.open("rb") as archive:
+                made = unpack(archive, str(file), folder)
+        except FileNotFoundError:
+            raise NotFoundError(f"{file}: no such backup; `peerd backup` makes one") from None
+    when = datetime.datetime.fromtimestamp(made.made_at, datetime.UTC)
+    click.echo(f"Restored {made.name} as of {when:%F %T} UTC: {len(made.files)} files.")
+    click.echo(f"    peerd run --state-dir {folder} [--config FILE]")
+
+
+@cli.command()
+@STATE_DIR
+@click.option(
     "--config", type=click.Path(path_type=Path), help="TOML file; deploy/peerd.toml shows every key."
 )
 @click.option("--bundle", type=click.Path(path_type=Path), help="Install this bundle first.")
@@ -128,7 +189,7 @@ def run(state_dir: Path | None, config: Path | None, bundle: Path | None, **opti
         _install(bundle, folder)
     PeerState.load(folder)  # a missing bundle is said before anything is bound
     log = configure_logging(settings.logging)
-    uvloop.run(serve(settings, folder, log))
+    uvloop.run(serve(settings, folder, log, ServiceManager.of(os.environ)))
 
 
 def _install(bundle: Path, folder: Path) -> None:

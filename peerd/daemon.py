@@ -12,20 +12,30 @@ from typing import Any
 from peerd import __version__
 from peerd.config import PeerdConfig
 from peerd.control import ControlServer, TlsFiles
+from peerd.host import Limits, ServiceManager, Watch, end_within, memory_limit, raise_file_limit
 from peerd.membership import PeerState
 from peerd.node import Node
 from peerd.observe import MetricsEndpoint
+from peerd.status import NodeStatus
 from peerd.store import StateLock
 
+CLOSE_SECONDS = 20.0
+"""Once it ends, the daemon is gone so soon, even if a disk does not answer. A model of some hundred megabytes
+is written by then."""
 
-async def serve(config: PeerdConfig, state_dir: Path, log: Any) -> None:
-    """Run one peer until SIGTERM or SIGINT.
+
+async def serve(
+    config: PeerdConfig, state_dir: Path, log: Any, manager: ServiceManager | None = None
+) -> None:
+    """Run one peer until SIGTERM or SIGINT. `manager` is told of its life.
 
     Start: lock, keys and bundle, replay tags, links, metrics, control API, whose health says SERVING
     last of all. Stop: the same backwards. Raises the errors of `peerd.errors` for what an operator can
     mend.
     """
     loop = asyncio.get_running_loop()
+    manager = manager or ServiceManager()
+    limits = Limits(raise_file_limit(), memory_limit())
     with StateLock(state_dir):
         state = PeerState.load(state_dir)
         node = Node(config, state, state_dir, log)
@@ -44,12 +54,41 @@ async def serve(config: PeerdConfig, state_dir: Path, log: Any) -> None:
                         metrics=node.metrics_address or "off",
                         control=control.addresses,
                     )
+                    watch = group.create_task(_watch(config, node, manager, limits, log).run(), name="watch")
+                    manager.ready()
                     await node.stop_requested.wait()
                     log.info("stopping")
+                    manager.stopping()
+                    end_within(CLOSE_SECONDS)
+                watch.cancel()
                 running.cancel()
+        except BaseException:
+            end_within(CLOSE_SECONDS)
+            raise
         finally:
             await node.close()
     log.info("peer is down")
+
+
+def _watch(config: PeerdConfig, node: Node, manager: ServiceManager, limits: Limits, log: Any) -> Watch:
+    return Watch(
+        manager,
+        log,
+        status=lambda: _line(node.commands.status()),
+        shortages=lambda: limits.shortages(
+            node.commands.status().peers_enrolled,
+            config.relay.replay_capacity,
+            trains=config.training.join == "announced",
+        ),
+    )
+
+
+def _line(status: NodeStatus) -> str:
+    """How the peer does, for `systemctl status`."""
+    others = f"{status.name}: {status.peers_alive} of {status.peers_enrolled} others alive"
+    run = f", round {status.round} of run {status.run_id[:8]}" if status.run_state == "running" else ""
+    alarms = f", alarms: {' '.join(status.alarms)}" if status.alarms else ""
+    return others + run + alarms + (", leaving" if status.draining else "")
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,11 @@ from peerd.store.files import read_bounded, write_atomic
 
 KEPT_RUNS = 1_000
 """Those that were counted for last."""
+LOST = (
+    "restored from a backup, so it is not known what runs of before have cost; remove this file when none of "
+    "them that has noise goes on any more"
+)
+"""In the place of the counts."""
 _MAX_BYTES = 1 << 20
 
 _Counts = dict[
@@ -41,11 +46,17 @@ class Releases:
             write_atomic(self._path, msgspec.json.encode(kept), 0o600)
             return counts[run_id]
 
+    def forget(self) -> None:
+        """From now on nothing is known, and says so. OSError when the disk refuses."""
+        write_atomic(self._path, msgspec.json.encode(LOST), 0o600)
+
     def _read(self) -> dict[str, int]:
         try:
             raw = read_bounded(self._path, _MAX_BYTES, "updates released by run")
         except NotFoundError:
             return {}
+        if raw == msgspec.json.encode(LOST):
+            raise InvalidInputError(f"{self._path}: {LOST}")
         try:
             return msgspec.json.decode(raw, type=_Counts)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:

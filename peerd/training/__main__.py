@@ -5,6 +5,7 @@ Reads one request at a time from the socket and answers it; ends when the daemon
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -70,12 +71,19 @@ class Daemon:
         self.tell(Final(fragments=fragments, usage=usage()))
 
 
+def _go_first_without_memory() -> None:
+    """Where memory runs out, the kernel takes this process and not the daemon, which can start another."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+
+
 def serve(daemon: Daemon, memory: int) -> None:
     """Until the daemon has gone. Raises PeerdError when the task cannot go on."""
     begin = daemon.listen()
     if not isinstance(begin, Begin):
         return
     os.nice(begin.nice)
+    _go_first_without_memory()
     if begin.task_path:  # behind everything else: it must not shadow what the house imports
         sys.path.append(begin.task_path)
     stream = FragmentStream(begin.spec.task, daemon.final)

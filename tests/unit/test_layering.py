@@ -40,13 +40,15 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
             }
         ),
     ),
-    ("1 cores", frozenset({"sphinx", "mix", "learning", "training", "observe", "store"})),
+    ("1 cores", frozenset({"sphinx", "mix", "learning", "training", "observe", "store", "host"})),
     ("2 who there is", frozenset({"membership"})),
     ("3 messages", frozenset({"addressing", "delivery", "samemodel"})),
     ("4 packets", frozenset({"link", "relay"})),
     (
         "5 parts of the node",
-        frozenset({"draining", "enrolment", "epochs", "keeping", "mixing", "posting", "sim", "tracing"}),
+        frozenset(
+            {"backup", "draining", "enrolment", "epochs", "keeping", "mixing", "posting", "sim", "tracing"}
+        ),
     ),
     ("6 whom and what it knows", frozenset({"members", "participation", "presence"})),
     ("7 what the node says", frozenset({"report"})),

@@ -93,10 +93,15 @@ async def test_what_is_final_comes_while_training_goes_on(make_client: MakeClien
     assert all(trained.update[layout.slice(index)].tobytes() == values for index, values in early.items())
 
 
+def out_of_memory_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
 async def test_the_child_is_as_polite_as_configured(make_client: MakeClient) -> None:
     client = make_client(nice=7, threads=1)
     await client.start(SPEC, 0, 6)
     assert psutil.Process(client.pid).nice() == os.getpriority(os.PRIO_PROCESS, 0) + 7
+    assert out_of_memory_score(client.pid) == 500, "where memory runs out it goes first, not the daemon"
     assert psutil.Process(client.pid).environ()["OMP_NUM_THREADS"] == "1"
 
 

@@ -1,0 +1,72 @@
+"""A peer is backed up beside its running daemon, is lost with its host, and comes back from the file."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from ctl.client import Client
+
+ROUNDS = 6
+
+
+@pytest.mark.timeout(360)
+def test_a_peer_that_is_lost_comes_back_and_goes_on_with_the_run(testbed, programs, until, tmp_path):
+    testbed.up(3, "--hops", "1")
+    names = list(testbed.pids())
+    lost, others = names[1], [names[0], *names[2:]]
+    folder = testbed.folder / "peers" / lost
+    testbed.ask("--all", "run", "start", "--rounds", str(ROUNDS), "--epochs", "25", "--grace", "3s")
+    until(lambda: testbed.call(lost, Client.run).round >= 2, every=0.1)
+    line = programs.run("peerd", "backup", "--state-dir", folder, "--out", tmp_path / "b").stderr
+    assert line.startswith(f"Backed up {lost}: ")
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600
+    assert "another peerd runs" in programs.fails(
+        4, "peerd", "restore", "--state-dir", folder, tmp_path / "b"
+    )
+    before = testbed.call(lost, Client.status)
+    programs.ok("peerctl", "testbed", "kill", "--dir", testbed.folder, lost)
+    folder.rename(tmp_path / "lost")
+    folder.mkdir()
+    said = programs.ok("peerd", "restore", "--state-dir", folder, tmp_path / "b")
+    assert said.startswith(f"Restored {lost} as of ")
+    assert not (folder / "mixkeys.json").exists()
+    programs.ok("peerctl", "testbed", "start", "--dir", testbed.folder, lost)
+    assert testbed.call(lost, Client.status).peer_id == before.peer_id
+
+    def all_have_ended():
+        runs = [testbed.call(name, Client.run) for name in names]
+        return runs if all(run.state == "finished" for run in runs) else None
+
+    runs = until(all_have_ended, seconds=150, every=0.5)
+    assert {run.results[-1].round for run in runs} == {ROUNDS}
+    assert all(run.results[-1].accuracy > 0.9 for run in runs)
+    for name in others:
+        dropped = testbed.call(name, Client.status).traffic.dropped
+        assert "replay" not in dropped
+
+
+def test_from_one_program_to_another_and_over_nothing(programs, tmp_path):
+    alice = tmp_path / "alice"
+    programs.ok("peerd", "init", "--state-dir", alice, "--name", "alice", "--address", "192.0.2.1:9101")
+    packed = subprocess.run(
+        ["peerd", "backup", "--state-dir", alice, "--out", "-"], stdout=subprocess.PIPE, check=True,
+        env=programs.environment,
+    ).stdout  # fmt: skip
+    back = ["peerd", "restore", "--state-dir", tmp_path / "back", "-"]
+    subprocess.run(back, input=packed, check=True, env=programs.environment)
+    assert (tmp_path / "back/identity.json").read_bytes() == (alice / "identity.json").read_bytes()
+    again = subprocess.run(back, input=packed, capture_output=True, env=programs.environment)
+    assert again.returncode == 4
+    assert b"there is a peer's state here already" in again.stderr
+    assert "no such backup" in programs.fails(
+        3, "peerd", "restore", "--state-dir", tmp_path / "x", tmp_path / "y"
+    )
+    assert "cannot be written" in programs.fails(
+        2, "peerd", "backup", "--state-dir", alice, "--out", tmp_path / "nowhere/b"
+    )
+    assert "peerd init" in programs.fails(
+        3, "peerd", "backup", "--state-dir", tmp_path, "--out", tmp_path / "b"
+    )
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,155 @@
+"""Bare hosts: Debian with systemd as process 1, sshd, and an address on a network of their own, nothing else.
+
+systemd-nspawn boots each from one root file system that debootstrap has made, with a layer of its own on top.
+None of them reaches anything but the others and the operator, whose programs run in the same namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,python3,python3-venv,iproute2,procps,ca-certificates"
+TOOLS = ("systemd-nspawn", "debootstrap", "ssh", "ssh-keygen", "ip", "nsenter")
+SUITE = "bookworm"
+BOOT_SECONDS = 120.0
+NETWORK = "10.77.0"
+
+
+def why_not() -> str | None:
+    """Why there can be no hosts here; None if there can."""
+    if os.geteuid() != 0:
+        return "only root can boot hosts: deploy/install.sh was NOT tried on any"
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)}; deploy/install.sh was NOT tried on any host"
+    return None
+
+
+def run(*command: str | Path, **options) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
+
+
+def make_root(root: Path) -> Path:
+    """The root file system that all have in common; made once, a minute or two."""
+    done = root.with_suffix(".made")
+    if not done.exists():
+        shutil.rmtree(root, ignore_errors=True)
+        run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, root, timeout=900)
+        done.touch()
+    return root
+
+
+class Hosts:
+    """As a context manager: booted, and reached by `ssh -F config NAME`. All is gone after it."""
+
+    def __init__(self, names: Sequence[str], root: Path, folder: Path) -> None:
+        self.names = tuple(names)
+        self.config = folder / "ssh_config"
+        self._root = root
+        self._folder = folder
+        self._space = f"hosts{os.getpid()}"
+        self._booted: list[subprocess.Popen[bytes]] = []
+
+    def address(self, name: str) -> str:
+        return f"{NETWORK}.{self.names.index(name) + 1}"
+
+    def inside(self, *command: str | Path) -> list[str]:
+        """A command of the operator's, in the network of the hosts."""
+        return ["nsenter", f"--net=/run/netns/{self._space}", *map(str, command)]
+
+    def ssh(self, name: str, command: str) -> str:
+        return run(*self.inside("ssh", "-F", self.config, name, command), timeout=120)
+
+    def __enter__(self) -> Hosts:
+        try:
+            self._network()
+            self._keys()
+            for name in self.names:
+                self._boot(name)
+            for name in self.names:
+                self._wait(name)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._booted:
+            process.send_signal(signal.SIGTERM)
+        for process in self._booted:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for name in self.names:
+            subprocess.run(["umount", "-l", self._folder / name / "root"], capture_output=True)
+        subprocess.run(["ip", "netns", "del", self._space], capture_output=True)
+
+    def _network(self) -> None:
+        run("ip", "netns", "add", self._space)
+        for command in (
+            "link set lo up",
+            "link add br0 type bridge",
+            f"address add {NETWORK}.254/24 dev br0",
+            "link set br0 up",
+        ):
+            run(*self.inside("ip", *command.split()))
+
+    def _keys(self) -> None:
+        key, known = self._folder / "key", self._folder / "known_hosts"
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+        for name in self.names:
+            known.open("a").write(f"# {name}\n")
+        entries = [f"Host {name}\n    HostName {self.address(name)}\n" for name in self.names]
+        common = (
+            f"Host *\n    User root\n    IdentityFile {key}\n    IdentitiesOnly yes\n    BatchMode yes\n"
+            f"    UserKnownHostsFile {known}\n    StrictHostKeyChecking accept-new\n    ConnectTimeout 5\n"
+        )
+        self.config.write_text("".join(entries) + common)
+
+    def _boot(self, name: str) -> None:
+        folder = self._folder / name
+        for part in ("upper", "work", "root"):
+            (folder / part).mkdir(parents=True)
+        layers = f"lowerdir={self._root},upperdir={folder / 'upper'},workdir={folder / 'work'}"
+        run("mount", "-t", "overlay", "overlay", "-o", layers, folder / "root")
+        root = folder / "root"
+        (root / "etc/hostname").write_text(f"{name}\n")
+        (root / "etc/machine-id").write_text("")
+        (root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
+        shutil.copy(self._folder / "key.pub", root / "root/.ssh/authorized_keys")
+        (root / "etc/systemd/network/10-host0.network").write_text(
+            f"[Match]\nName=host0\n[Network]\nAddress={self.address(name)}/24\nLinkLocalAddressing=no\n"
+        )
+        run("systemctl", f"--root={root}", "enable", "systemd-networkd", "ssh")
+        with (folder / "console.log").open("wb") as console:
+            self._booted.append(
+                subprocess.Popen(
+                    self.inside(
+                        "systemd-nspawn", "--quiet", f"--directory={root}", f"--machine={self._space}-{name}",
+                        "--register=no", "--keep-unit", "--network-bridge=br0", "--boot", "--resolv-conf=off",
+                        "--console=pipe", "--kill-signal=SIGRTMIN+4",
+                    ),
+                    stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            )  # fmt: skip
+
+    def _wait(self, name: str) -> None:
+        ends = time.monotonic() + BOOT_SECONDS
+        while True:
+            try:
+                self.ssh(name, "true")
+                return
+            except subprocess.SubprocessError as error:
+                if time.monotonic() > ends:
+                    console = (self._folder / name / "console.log").read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"{name} did not come up: {error}\n{console}") from None
+                time.sleep(1)
