@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,20 @@ from peerd.node import Node
 from peerd.observe import MetricsEndpoint
 from peerd.store import StateLock
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
 
 async def serve(config: PeerdConfig, state_dir: Path, log: Any) -> None:
     """Run one peer until SIGTERM or SIGINT.
 
     Start: lock, keys and bundle, replay tags, links, metrics, control API, whose health says SERVING
-    last of all. Stop: the same backwards. Raises the errors of `peerd.errors` for what an operator can
-    mend.
+    last of all. Stop: it takes its leave of the others, then the same backwards. Raises the errors of
+    `peerd.errors` for what an operator can mend.
     """
-    loop = asyncio.get_running_loop()
     with StateLock(state_dir):
         state = PeerState.load(state_dir)
         node = Node(config, state, state_dir, log)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, node.stop_requested.set)
+        _on_signals(lambda: _leave(node, config.shutdown.drain_seconds, log))
         try:
             node.start()
             async with asyncio.TaskGroup() as group:
@@ -50,6 +50,25 @@ async def serve(config: PeerdConfig, state_dir: Path, log: Any) -> None:
         finally:
             await node.close()
     log.info("peer is down")
+
+
+def _on_signals(leave: Callable[[], None]) -> None:
+    """The first one has the peer leave; the next is left to the kernel, which no state of ours can stop."""
+    loop = asyncio.get_running_loop()
+
+    def first() -> None:
+        for number in ENDING:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        leave()
+
+    for number in ENDING:
+        loop.add_signal_handler(number, first)
+
+
+def _leave(node: Node, seconds: float, log: Any) -> None:
+    log.info("leaving", seconds_at_most=seconds, hint="a second signal ends it at once")
+    node.leave(seconds)
 
 
 @contextlib.asynccontextmanager
