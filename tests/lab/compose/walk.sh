@@ -24,7 +24,7 @@ sees() { docker compose exec -T "$1" peerctl peers | grep -qE "^$2 .*$3"; }
 finished() { docker compose exec -T "$1" peerctl run show | grep -q finished; }
 state() { docker inspect -f "$1" "$(docker compose ps -aq "$2")"; }
 
-show docker compose up -d --wait --wait-timeout 300 --no-build
+show docker compose up -d --wait --wait-timeout 900 --no-build
 show docker compose ps --format 'table {{.Service}}\t{{.Status}}'
 show docker compose run --rm -T peerctl --all status
 show docker compose run --rm -T peerctl --all run start --rounds 5 --wait
@@ -45,7 +45,7 @@ show alerts
 silent || fail 'an alert fires though nothing is wrong'
 
 # What the containers may do.
-docker compose exec -T alice sh -c 'touch /opt/peerd/x' 2>/dev/null && fail 'the root file system can be written'
+docker compose exec -T alice grep -q '^[^ ]* / [^ ]* ro,' /proc/mounts || fail 'the root file system can be written'
 docker compose exec -T alice ls /authority /peers /operator >/dev/null 2>&1 && fail 'a peer sees what is not its own'
 [ "$(docker compose exec -T alice stat -c '%a %u' /var/lib/peerd/identity.json)" = '600 10001' ] || fail 'identity.json'
 [ "$(docker compose exec -T alice sh -c 'grep -c CapEff:.0000000000000000 /proc/1/status')" = 1 ] || fail 'capabilities'
