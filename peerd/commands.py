@@ -156,6 +156,16 @@ class Commands:
         if not stay:
             self._stop()
 
+    def leave(self, seconds: float) -> None:
+        """As `drain`, and end the daemon after `seconds` whatever an operator has asked of it before."""
+        if self._leaving is None:
+            self._leaving = self._spawn(self._leave(seconds, stay=True))
+        self._spawn(self._stop_after(self._leaving, seconds))
+
+    async def _stop_after(self, leaving: asyncio.Task[None], seconds: float) -> None:
+        await asyncio.wait({leaving}, timeout=seconds + TELL_SECONDS)
+        self._stop()
+
     # -- what it says of itself ---------------------------------------------------
 
     def watch_events(self, last: int, *, follow: bool) -> AsyncIterator[Event]:

@@ -233,6 +233,12 @@ class EnrolmentConfig(_Slice, frozen=True, kw_only=True):
     """host:port where newcomers redeem join tokens of this peer, if it is a delegate; empty: off."""
 
 
+class ShutdownConfig(_Slice, frozen=True, kw_only=True):
+    drain_seconds: Delay = 10.0
+    """After SIGTERM or Ctrl-C a peer leaves politely, as by `peerctl node drain`, for so long at most. 0: it
+    ends at once, and the others find out. A second signal ends it at once, too."""
+
+
 class PeerdConfig(_Slice, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -248,6 +254,7 @@ class PeerdConfig(_Slice, frozen=True, kw_only=True):
     control: ControlConfig = ControlConfig()
     metrics: MetricsConfig = MetricsConfig()
     logging: LoggingConfig = LoggingConfig()
+    shutdown: ShutdownConfig = ShutdownConfig()
     trace: TraceConfig = TraceConfig()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from peerd.observe import MetricsEndpoint
 from peerd.status import NodeStatus
 from peerd.store import StateLock
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
 CLOSE_SECONDS = 20.0
 """Once it ends, the daemon is gone so soon, even if a disk does not answer. A model of some hundred megabytes
 is written by then."""
@@ -30,17 +31,15 @@ async def serve(
     """Run one peer until SIGTERM or SIGINT. `manager` is told of its life.
 
     Start: lock, keys and bundle, replay tags, links, metrics, control API, whose health says SERVING
-    last of all. Stop: the same backwards. Raises the errors of `peerd.errors` for what an operator can
-    mend.
+    last of all. Stop: it takes its leave of the others, then the same backwards. Raises the errors of
+    `peerd.errors` for what an operator can mend.
     """
-    loop = asyncio.get_running_loop()
     manager = manager or ServiceManager()
     limits = Limits(raise_file_limit(), memory_limit())
     with StateLock(state_dir):
         state = PeerState.load(state_dir)
         node = Node(config, state, state_dir, log)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, node.stop_requested.set)
+        _on_signals(lambda: _leave(node, config.shutdown.drain_seconds, log, manager))
         try:
             node.start()
             async with asyncio.TaskGroup() as group:
@@ -89,6 +88,26 @@ def _line(status: NodeStatus) -> str:
     run = f", round {status.round} of run {status.run_id[:8]}" if status.run_state == "running" else ""
     alarms = f", alarms: {' '.join(status.alarms)}" if status.alarms else ""
     return others + run + alarms + (", leaving" if status.draining else "")
+
+
+def _on_signals(leave: Callable[[], None]) -> None:
+    """The first one has the peer leave; the next is left to the kernel, which no state of ours can stop."""
+    loop = asyncio.get_running_loop()
+
+    def first() -> None:
+        for number in ENDING:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        leave()
+
+    for number in ENDING:
+        loop.add_signal_handler(number, first)
+
+
+def _leave(node: Node, seconds: float, log: Any, manager: ServiceManager) -> None:
+    manager.stopping()
+    log.info("leaving", seconds_at_most=seconds, hint="a second signal ends it at once")
+    node.leave(seconds)
 
 
 @contextlib.asynccontextmanager

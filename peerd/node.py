@@ -302,6 +302,13 @@ class Node:
             raise ConflictError("the peer is still starting or already stopping")
         return self._group.create_task(work)
 
+    def leave(self, seconds: float) -> None:
+        """End the daemon, politely within `seconds`; at once for 0, and where it is not up."""
+        if seconds and self._group is not None:
+            self.commands.leave(seconds)
+        else:
+            self.stop_requested.set()
+
     async def close(self) -> None:
         """Wait for what is being written, then close the replay logs. Also after a start that failed."""
         try:

@@ -1,4 +1,4 @@
-"""`peerctl node drain`"""
+"""`peerctl node drain|health`"""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import click
 from rich.console import RenderableType
 
 from ctl import aio, draining, render
-from ctl.app import Command, Group, UserInterruptError, pass_settings, show
+from ctl.app import Command, Group, UserInterruptError, ask, pass_settings, show
+from ctl.client import Client
 from ctl.draining import TIMEOUT, Progress
 from ctl.fanout import Answer
 from ctl.targets import Settings, again, resolve
@@ -22,9 +23,34 @@ def node() -> None:
     """The daemon itself.
 
     \b
-    Example:
+    Examples:
+      peerctl --context alice node health
       peerctl --context alice node drain
     """
+
+
+@node.command("health", cls=Command)
+@pass_settings
+def health(settings: Settings) -> int:
+    """Whether the daemon is up: what its gRPC health service (grpc.health.v1) says of it as a whole.
+
+    The exit code is 0 when it serves, and 1 when it is starting or stopping, or does not answer: for
+    containers and load balancers.
+
+    \b
+    Examples:
+      peerctl --endpoint unix:/var/lib/peerd/control.sock node health --timeout 3s
+      peerctl --all node health
+    """
+    targets, answers = ask(settings, Client.serving)
+    code = show(settings, targets, answers, lambda serves: {"serving": serves}, _healths)
+    return code or int(not all(answer.value for answer in answers.good))
+
+
+def _healths(answers: Sequence[Answer[bool]]) -> RenderableType:
+    return render.table(
+        ("Peer", "Health"), [(a.name, "serving" if a.value else "not serving") for a in answers]
+    )
 
 
 @node.command("drain", cls=Command)

@@ -70,7 +70,7 @@ class Plan:
 
     def peer_config(self, address: str, control_socket: Path, trace: Path) -> PeerdConfig:
         """One peer's: its own link address, socket and, where tracing is on, `trace` file: nothing that
-        could collide."""
+        could collide. A signal ends it at once: nobody is left to take leave of when all go."""
         replace, config = msgspec.structs.replace, self.config
         return replace(
             config,
@@ -78,6 +78,7 @@ class Plan:
             link=replace(config.link, listen=address),
             control=replace(config.control, unix=str(control_socket), listen=""),
             metrics=replace(config.metrics, listen="127.0.0.1:0"),
+            shutdown=replace(config.shutdown, drain_seconds=0.0),
             trace=replace(config.trace, file=str(trace) if config.trace.file else ""),
         )
 

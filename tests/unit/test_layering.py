@@ -56,7 +56,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     ("9 the node", frozenset({"node"})),
     ("9 control", frozenset({"control"})),
     ("10 the daemon", frozenset({"daemon"})),
-    ("11 the command line", frozenset({"__main__"})),
+    ("11 the command line", frozenset({"__main__", "probe"})),
 )
 HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in parts}
 

@@ -73,6 +73,8 @@ class FakePeer:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.healthy = health.HealthServicer()
+        self.healthy.set("", health_pb2.HealthCheckResponse.SERVING)
         self.status = node_status(name)
         self.mixing = mixing_pb2.MixingConfig(strategy="exponential", hops=3)
         self.measured = mixing_pb2.MixingMeasured(
@@ -293,9 +295,7 @@ def make_server(peer: FakePeer) -> grpc.Server:
     peers_pb2_grpc.add_PeersServicer_to_server(servicer, server)
     runs_pb2_grpc.add_RunsServicer_to_server(servicer, server)
     mixing_pb2_grpc.add_MixingServicer_to_server(servicer, server)
-    healthy = health.HealthServicer()
-    healthy.set("", health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    health_pb2_grpc.add_HealthServicer_to_server(peer.healthy, server)
     return server
 
 

@@ -36,7 +36,7 @@ def test_all_commands_are_there() -> None:
         "testbed status", "testbed logs", "testbed add", "testbed kill", "testbed stop", "testbed start",
         "testbed freeze", "testbed thaw", "experiment attack", "experiment churn", "experiment dissemination",
         "experiment linking", "experiment encodings", "experiment poison",
-        "events", "node drain", "task list", "task show", "task partition",
+        "events", "node drain", "node health", "task list", "task show", "task partition",
         "run checkpoints", "run export", "run compare", "dashboard",
     }  # fmt: skip
     assert {" ".join(path) for path in EVERY} == expected

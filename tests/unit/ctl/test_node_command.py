@@ -1,4 +1,4 @@
-"""`peerctl node drain`: followed to the end, and how it reads."""
+"""`peerctl node drain`: followed to the end, and how it reads. `peerctl node health`: for machines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 
+from ctl.client import Client
+from peerd.errors import DeniedError
 from peerd.pb import node_pb2
 
 
@@ -83,3 +86,22 @@ def test_interrupted(two: Any, peerctl: Any, monkeypatch: pytest.MonkeyPatch) ->
     result = peerctl("--on", "bob", "node", "drain")
     assert result.exit_code == 130
     assert "`peerctl --on bob node drain` takes up the draining" in result.stderr
+
+
+def test_health(two: Any, peerctl: Any, peers: Any) -> None:
+    assert peerctl.json("--all", "node", "health") == {"alice": {"serving": True}, "bob": {"serving": True}}
+    two[0].healthy.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    peers.absent("carol")
+    result = peerctl("--all", "node", "health")
+    assert result.exit_code == 1
+    assert result.stderr == ""
+    rows = [line.split(maxsplit=1) for line in result.stdout.splitlines()[2:]]
+    assert rows == [["alice", "not serving"], ["bob", "serving"], ["carol", "not serving"]]
+
+
+def test_health_of_a_peer_that_may_not_be_asked_is_an_error(two: Any, peerctl: Any, monkeypatch: Any) -> None:
+    async def refused(client: Any) -> bool:
+        raise DeniedError(f"{client.endpoint.name}: not for you")
+
+    monkeypatch.setattr(Client, "serving", refused)
+    assert peerctl.error(6, "node", "health") == "alice: not for you"

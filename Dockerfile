@@ -1,0 +1,80 @@
+# The full image, with what training needs:   docker build -t peerd .
+# A relay without torch, which takes no part in runs:   docker build --target relay -t peerd-relay .
+#
+# PyPI's torch for x86-64 brings gigabytes of CUDA. For a CPU wheel name an index or folder that has one:
+#     --build-arg PEERD_PIP_ARGS="--extra-index-url URL"
+ARG PYTHON=3.11-slim-bookworm
+
+FROM python:${PYTHON} AS names
+WORKDIR /src
+COPY pyproject.toml requirements.lock ./
+# What peerd depends on, so that nothing but a change of it builds petlib and installs torch again.
+RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+        print(*p["dependencies"], sep="\n", file=open("relay.txt", "w")); \
+        print(*p["optional-dependencies"]["train"], sep="\n", file=open("train.txt", "w"))'
+
+FROM python:${PYTHON} AS builder
+# sphinxmix's petlib is built from source: a C compiler, C and OpenSSL headers.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev libssl-dev \
+    && rm -rf /var/lib/apt/lists/*
+RUN python -m venv /opt/peerd
+ENV PATH=/opt/peerd/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+COPY --from=names /src/requirements.lock /src/relay.txt ./
+ARG PEERD_PIP_ARGS=""
+# hadolint ignore=DL3042,SC2086
+RUN pip install --quiet ${PEERD_PIP_ARGS} -c requirements.lock -r relay.txt
+
+FROM python:${PYTHON} AS wheel
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+ARG PEERD_PIP_ARGS=""
+COPY pyproject.toml README.md LICENSE hatch_build.py ./
+COPY proto proto
+COPY peerd peerd
+COPY ctl ctl
+# hadolint ignore=SC2086
+RUN pip wheel --quiet ${PEERD_PIP_ARGS} --no-deps -w /wheels .
+
+FROM builder AS relay-venv
+COPY --from=wheel /wheels /wheels
+RUN pip install --quiet --no-deps /wheels/*.whl && pip uninstall --quiet --yes setuptools pip
+
+FROM builder AS full-venv
+COPY --from=names /src/train.txt ./
+# torch's own tests and headers are a quarter of it, and nobody compiles against it here.
+# hadolint ignore=DL3003,DL3042,SC2086
+RUN pip install --quiet ${PEERD_PIP_ARGS} -c requirements.lock -r train.txt \
+    && cd /opt/peerd/lib/python3*/site-packages/torch \
+    && rm -rf test include bin/test_*
+COPY --from=wheel /wheels /wheels
+RUN pip install --quiet --no-deps /wheels/*.whl && pip uninstall --quiet --yes setuptools pip
+
+FROM python:${PYTHON} AS runtime
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends tini \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 10001 peerd \
+    && useradd --uid 10001 --gid peerd --no-create-home --home-dir /var/lib/peerd --shell /usr/sbin/nologin peerd \
+    && install -d -o peerd -g peerd -m 0700 /var/lib/peerd \
+    && install -d /etc/peerd
+# `docker exec PEER peerctl status` asks the peer of its own container.
+RUN printf '[endpoints.here]\naddress = "unix:/var/lib/peerd/control.sock"\n' > /etc/peerd/contexts.toml
+ENV PATH=/opt/peerd/bin:$PATH PEERCTL_CONTEXTS=/etc/peerd/contexts.toml PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+WORKDIR /var/lib/peerd
+VOLUME /var/lib/peerd
+EXPOSE 9101 9102 9103
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["peerd-probe", "/var/lib/peerd/control.sock"]
+ENTRYPOINT ["tini", "--"]
+CMD ["peerd", "run", "--state-dir", "/var/lib/peerd"]
+
+FROM runtime AS relay
+COPY --from=relay-venv /opt/peerd /opt/peerd
+
+FROM runtime AS full
+COPY --from=full-venv /opt/peerd /opt/peerd
