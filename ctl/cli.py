@@ -5,10 +5,12 @@ from __future__ import annotations
 from ctl.app import EXIT_CODES, Root
 from ctl.commands import (
     completion,
+    config,
     context,
     demo,
     events,
     experiment,
+    logs,
     mix,
     network,
     node,
@@ -59,7 +61,9 @@ cli = Root(
             status.status,
             peers.peers,
             events.events,
+            logs.logs,
             node.node,
+            config.config,
             mix.mix,
             run.run,
             task.task,

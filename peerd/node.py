@@ -18,7 +18,7 @@ from typing import Any
 from peerd import __version__
 from peerd.clock import monotonic, wall
 from peerd.commands import Commands
-from peerd.config import PeerdConfig
+from peerd.config import DeliveryConfig, MembershipConfig, MetricsConfig, PeerdConfig, TrainingConfig
 from peerd.delivery import Acked, Event, GaveUp, Inject, LoopLost, LoopReturned, Received
 from peerd.draining import Drain
 from peerd.enrolment import EnrolmentServer, Redeemer, Tokens
@@ -45,8 +45,10 @@ from peerd.observe import Alarms, EventLog, Metrics, Sample, Tally
 from peerd.participation import Participation
 from peerd.posting import Post
 from peerd.presence import Presence
+from peerd.reconfiguring import Reconfiguration
 from peerd.relay import Mixnet, Pump
 from peerd.report import Report
+from peerd.source import Loaded
 from peerd.sphinx import Epochs, Geometry
 from peerd.store import Checkpoint, Releases
 from peerd.tracing import TraceFile
@@ -59,8 +61,17 @@ INSTANCE_BITS = 63
 class Node:
     """One peer. `start` binds, `run` lives until cancelled, `close` lets go of the files."""
 
-    def __init__(self, config: PeerdConfig, state: PeerState, state_dir: Path, log: Any) -> None:
+    def __init__(
+        self,
+        config: PeerdConfig,
+        state: PeerState,
+        state_dir: Path,
+        log: Any,
+        started: Loaded | None = None,
+    ) -> None:
+        """`started`: where the configuration came from, to be read again."""
         self._config = config
+        self._started_with = started or Loaded(config)
         self._log = log
         self._rng = random.SystemRandom()
         self._geometry = Geometry(state.network.max_hops, state.network.body_bytes)
@@ -147,6 +158,8 @@ class Node:
         self.link_address = f"{host}:{port}"
         self._enrolment.bind()
         self._started = True
+        self._report = self._make_report()
+        self.reconfiguration = self._make_reconfiguration()
         self.commands = self._make_commands()
         self.alarms.set(
             "tracing", self._trace is not None, "every packet's way is written down: NO ANONYMITY"
@@ -242,8 +255,37 @@ class Node:
             log=self._log,
         )
 
-    def _make_commands(self) -> Commands:
-        report = Report(
+    def _make_reconfiguration(self) -> Reconfiguration:
+        """Everything that can change while the peer runs, but for the log, which is the daemon's."""
+        made = Reconfiguration(
+            self._started_with, mixing=lambda: self._mixing.config, events=self.events, log=self._log
+        )
+        made.add("mixing", self._mixing.apply, self._mixing.check)
+        made.add("delivery", self._set_delivery)
+        made.add("relay", self._mixnet.set_relay)
+        made.add("link", lambda link: self._links.set_queue_cells(link.queue_cells))
+        made.add("membership", self._set_membership)
+        made.add("training", self._set_training)
+        made.add("metrics", self._set_metrics)
+        return made
+
+    def _set_delivery(self, config: DeliveryConfig) -> None:
+        self._mixnet.delivery.set_config(config)
+        self._pump.wake()
+
+    def _set_membership(self, config: MembershipConfig) -> None:
+        self._links.set_policy(DialPolicy(config.dial_allow, self._config.link.listen))
+        self._members.set_config(config)
+
+    def _set_training(self, config: TrainingConfig) -> None:
+        self._round_keeper.set_keep(config.keep_checkpoints)
+        self._participation.set_config(config)
+
+    def _set_metrics(self, config: MetricsConfig) -> None:
+        self._report.neighbour_labels = config.neighbour_labels
+
+    def _make_report(self) -> Report:
+        return Report(
             self._members,
             self._links,
             self._mixnet,
@@ -254,15 +296,18 @@ class Node:
             self,
             neighbour_labels=self._config.metrics.neighbour_labels,
         )
+
+    def _make_commands(self) -> Commands:
         return Commands(
             self._members,
             self._participation,
             self._round_keeper,
             self._mixing,
             self._enrolment,
-            report,
+            self._report,
             self.events,
             Drain(self._mixnet, self.tally, self._depart),
+            self.reconfiguration,
             address=lambda: self._rotation.descriptor.address,
             spawn=self._spawn,
             stop=self.stop_requested.set,
@@ -406,6 +451,10 @@ class Node:
         self.alarms.set(
             "disk", self._rotation.failing, "mix keys or replay log not written", cause="mix keys"
         )
+
+    def log_file_failing(self, failing: bool, lost: int) -> None:
+        """Lines of the log cannot be written to its file, or can again."""
+        self.alarms.set("disk", failing, f"log file: lines not written so far: {lost}", cause="log file")
 
     def _depart(self) -> None:
         self.events.add("node", "leaving")

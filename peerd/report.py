@@ -63,7 +63,7 @@ class Report:
         self._epochs = epochs
         self._tally = tally
         self._addresses = addresses
-        self._neighbour_labels = neighbour_labels
+        self.neighbour_labels = neighbour_labels
         self._started = monotonic()
 
     def status(self, mixing: MixingConfig, run: Run | None, *, draining: bool) -> NodeStatus:
@@ -245,7 +245,7 @@ class Report:
             rounds_skipped=0 if training is None else training.rounds_skipped,
             epsilon=None if training is None else training.epsilon,
             draining=draining,
-            neighbours=self._neighbours() if self._neighbour_labels else (),
+            neighbours=self._neighbours() if self.neighbour_labels else (),
         )
 
     def _neighbours(self) -> tuple[Neighbour, ...]:

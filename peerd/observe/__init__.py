@@ -7,22 +7,25 @@ which labels exist and why they are safe.
 from peerd.observe.alarms import Alarm, Alarms
 from peerd.observe.endpoint import MetricsEndpoint
 from peerd.observe.events import EventLog
-from peerd.observe.logs import configure_logging
+from peerd.observe.logs import Logs
 from peerd.observe.metrics import Metrics, Neighbour, Sample
 from peerd.observe.resources import StageClock, process_usage
+from peerd.observe.ring import LEVELS, LogRing
 from peerd.observe.tally import Histogram, Tally
 
 __all__ = [
+    "LEVELS",
     "Alarm",
     "Alarms",
     "EventLog",
     "Histogram",
+    "LogRing",
+    "Logs",
     "Metrics",
     "MetricsEndpoint",
     "Neighbour",
     "Sample",
     "StageClock",
     "Tally",
-    "configure_logging",
     "process_usage",
 ]

@@ -33,9 +33,12 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
                 "layout",
                 "pb",
                 "presets",
+                "settings",
+                "source",
                 "status",
                 "trainerproto",
                 "types",
+                "validation",
             }
         ),
     ),
@@ -45,7 +48,19 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     ("4 packets", frozenset({"link", "relay"})),
     (
         "5 parts of the node",
-        frozenset({"draining", "enrolment", "epochs", "keeping", "mixing", "posting", "sim", "tracing"}),
+        frozenset(
+            {
+                "draining",
+                "enrolment",
+                "epochs",
+                "keeping",
+                "mixing",
+                "posting",
+                "reconfiguring",
+                "sim",
+                "tracing",
+            }
+        ),
     ),
     ("6 whom and what it knows", frozenset({"members", "participation", "presence"})),
     ("7 what the node says", frozenset({"report"})),
@@ -58,7 +73,9 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
 HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in parts}
 
 # `peerctl` speaks to daemons by their API; these few must not be written twice.
-CTL_MAY_IMPORT = frozenset({"peerd", "pb", "errors", "types", "config", "membership", "presets"})
+CTL_MAY_IMPORT = frozenset(
+    {"peerd", "pb", "errors", "types", "config", "membership", "presets", "settings", "validation"}
+)
 # The experiments run the cores themselves, on a virtual clock, and know how long a cell is.
 EXPERIMENT_MAY_IMPORT = CTL_MAY_IMPORT | {"sim", "mix", "relay", "sphinx", "link"}
 # This one runs rounds without a network, on fragments of the size that packets have.
