@@ -149,15 +149,18 @@ class Client:
         answer: config_pb2.ConfigStatus = await self._call(self._config.Get, config_pb2.GetConfigRequest())
         return answer
 
-    async def compare_config(self, text: str, name: str) -> config_pb2.ConfigChange:
-        """In force beside this TOML text; empty: beside the daemon's own file."""
-        request = config_pb2.CompareConfigRequest(text=text, name=name)
+    async def compare_config(
+        self, values: Mapping[str, Any] | None = None, name: str = ""
+    ) -> config_pb2.ConfigChange:
+        """In force beside a file of that name that sets these; None: beside the daemon's own file."""
+        request = config_pb2.CompareConfigRequest(
+            given=values is not None, values=_encoded(values or {}), name=name
+        )
         return await self._change(self._config.Compare, request)
 
     async def set_config(self, values: Mapping[str, Any], persist: bool) -> config_pb2.ConfigChange:
         """Plain values by key."""
-        encoded = {key: json.dumps(value) for key, value in values.items()}
-        request = config_pb2.SetConfigRequest(values=encoded, persist=persist)
+        request = config_pb2.SetConfigRequest(values=_encoded(values), persist=persist)
         return await self._change(self._config.Set, request)
 
     async def reload_config(self) -> config_pb2.ConfigChange:
@@ -251,6 +254,10 @@ class Client:
             return await method(request, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
             raise translate(error, self.endpoint) from None
+
+
+def _encoded(values: Mapping[str, Any]) -> dict[str, str]:
+    return {key: json.dumps(value) for key, value in values.items()}
 
 
 def _pieces(records: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from peerd.config import read
 from peerd.errors import InvalidInputError, PeerdError
-from peerd.validation import MAX_TEXT, problems
+from peerd.validation import problems
+
+MAX_BYTES = 1 << 20
 
 
 def read_text(path: Path) -> str:
@@ -15,8 +17,8 @@ def read_text(path: Path) -> str:
         size = path.stat().st_size
     except OSError:
         size = 0  # reading it tells why
-    if size > MAX_TEXT:
-        raise InvalidInputError(f"{path}: a config file has at most {MAX_TEXT} bytes, this one {size}")
+    if size > MAX_BYTES:
+        raise InvalidInputError(f"{path}: a config file has at most {MAX_BYTES} bytes, this one {size}")
     return read(path)
 
 

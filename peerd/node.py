@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from peerd import __version__
+from peerd.adjusting import Adjusting
 from peerd.clock import monotonic, wall
 from peerd.commands import Commands
-from peerd.config import DeliveryConfig, MembershipConfig, MetricsConfig, PeerdConfig, TrainingConfig
+from peerd.config import PeerdConfig
 from peerd.delivery import Acked, Event, GaveUp, Inject, LoopLost, LoopReturned, Received
 from peerd.draining import Drain
 from peerd.enrolment import EnrolmentServer, Redeemer, Tokens
@@ -260,29 +261,18 @@ class Node:
         made = Reconfiguration(
             self._started_with, mixing=lambda: self._mixing.config, events=self.events, log=self._log
         )
-        made.add("mixing", self._mixing.apply, self._mixing.check)
-        made.add("delivery", self._set_delivery)
-        made.add("relay", self._mixnet.set_relay)
-        made.add("link", lambda link: self._links.set_queue_cells(link.queue_cells))
-        made.add("membership", self._set_membership)
-        made.add("training", self._set_training)
-        made.add("metrics", self._set_metrics)
+        Adjusting(
+            self._mixing,
+            self._mixnet,
+            self._pump,
+            self._links,
+            self._members,
+            self._participation,
+            self._round_keeper,
+            self._config.link.listen,
+        ).join(made)
+        made.add("metrics", self._report.set_metrics)
         return made
-
-    def _set_delivery(self, config: DeliveryConfig) -> None:
-        self._mixnet.delivery.set_config(config)
-        self._pump.wake()
-
-    def _set_membership(self, config: MembershipConfig) -> None:
-        self._links.set_policy(DialPolicy(config.dial_allow, self._config.link.listen))
-        self._members.set_config(config)
-
-    def _set_training(self, config: TrainingConfig) -> None:
-        self._round_keeper.set_keep(config.keep_checkpoints)
-        self._participation.set_config(config)
-
-    def _set_metrics(self, config: MetricsConfig) -> None:
-        self._report.neighbour_labels = config.neighbour_labels
 
     def _make_report(self) -> Report:
         return Report(
@@ -294,7 +284,7 @@ class Node:
             self.tally,
             self.alarms,
             self,
-            neighbour_labels=self._config.metrics.neighbour_labels,
+            metrics=self._config.metrics,
         )
 
     def _make_commands(self) -> Commands:

@@ -92,13 +92,15 @@ class Reconfiguration:
         ]
         return ConfigStatus(file=self._file, settings=settings)
 
-    async def compare(self, text: str, where: str) -> ConfigChange:
-        """What `reload` would do with this text, or with the file where it is empty. Changes nothing."""
-        if text:
-            wanted = await asyncio.to_thread(self._source.loads, text, where)
-        else:
-            wanted, where = await asyncio.to_thread(self._from_file), self._file
-        return _told(where, differences(self.config, wanted.config))
+    async def compare(self) -> ConfigChange:
+        """What `reload` would do. Changes nothing."""
+        wanted = await asyncio.to_thread(self._from_file)
+        return _told(self._file, differences(self.config, wanted.config))
+
+    def compare_with(self, values: Mapping[str, str], name: str) -> ConfigChange:
+        """The same if the file were this one, which sets these values, as JSON. TOML of others is not parsed
+        here: it can be made to take minutes."""
+        return _told(name, differences(self.config, self._source.of(_parsed(values), name)))
 
     @property
     def _file(self) -> str:
@@ -114,6 +116,8 @@ class Reconfiguration:
     async def change(self, values: Mapping[str, str], persist: bool) -> ConfigChange:
         """Values by key, as JSON. InvalidInputError; ConflictError where one needs a restart, or where the
         file cannot be written: then nothing has changed."""
+        if not values:
+            raise InvalidInputError("nothing to set: give KEY=VALUE")
         wanted = _parsed(values)
         return await self._whole(self._change(wanted, persist))
 
@@ -223,8 +227,6 @@ class Reconfiguration:
 
 
 def _parsed(values: Mapping[str, str]) -> dict[str, Any]:
-    if not values:
-        raise InvalidInputError("nothing to set: give KEY=VALUE")
     wanted: dict[str, Any] = {}
     for name, text in values.items():
         if len(text) > MAX_VALUE_CHARACTERS:

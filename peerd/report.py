@@ -7,7 +7,7 @@ from typing import Protocol
 
 from peerd import __version__
 from peerd.clock import monotonic
-from peerd.config import MixingConfig
+from peerd.config import MetricsConfig, MixingConfig
 from peerd.epochs import EpochDriver, Rotation
 from peerd.learning import Run
 from peerd.link import LinkTable
@@ -52,7 +52,7 @@ class Report:
         alarms: Alarms,
         addresses: Addresses,
         *,
-        neighbour_labels: bool,
+        metrics: MetricsConfig,
     ) -> None:
         self._members = members
         self._view = members.view
@@ -63,8 +63,12 @@ class Report:
         self._epochs = epochs
         self._tally = tally
         self._addresses = addresses
-        self.neighbour_labels = neighbour_labels
+        self.set_metrics(metrics)
         self._started = monotonic()
+
+    def set_metrics(self, config: MetricsConfig) -> None:
+        """From the next scrape on."""
+        self._neighbour_labels = config.neighbour_labels
 
     def status(self, mixing: MixingConfig, run: Run | None, *, draining: bool) -> NodeStatus:
         """For `peerctl status`."""
@@ -245,7 +249,7 @@ class Report:
             rounds_skipped=0 if training is None else training.rounds_skipped,
             epsilon=None if training is None else training.epsilon,
             draining=draining,
-            neighbours=self._neighbours() if self.neighbour_labels else (),
+            neighbours=self._neighbours() if self._neighbour_labels else (),
         )
 
     def _neighbours(self) -> tuple[Neighbour, ...]:

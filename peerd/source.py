@@ -45,7 +45,7 @@ class Source:
     def loads(self, text: str, where: str) -> Loaded:
         """The same of a text that stands for the file."""
         raw = parse_toml(text, where)
-        config = merged(loads(text, where), self.options, "command line")
+        config = self._over(loads(text, where), where)
         origins: dict[str, Origin] = {}
         if isinstance(raw.get("mixing"), dict) and raw["mixing"].get("preset"):
             before, after = flat(PeerdConfig()), flat(config)
@@ -54,8 +54,17 @@ class Source:
             }
         origins |= dict.fromkeys(_given(raw), "file")
         origins |= dict.fromkeys(self.options, "option")
-        check(config, where)
         return Loaded(config, origins, self)
+
+    def of(self, values: Mapping[str, Any], where: str) -> PeerdConfig:
+        """What a file that sets these would come to here. InvalidInputError."""
+        return self._over(merged(PeerdConfig(), values, where), where)
+
+    def _over(self, file: PeerdConfig, where: str) -> PeerdConfig:
+        """The command line over a file, checked as a whole."""
+        config = merged(file, self.options, "command line")
+        check(config, where)
+        return config
 
 
 def _given(raw: Mapping[str, Any]) -> list[str]:

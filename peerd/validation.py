@@ -15,8 +15,6 @@ from peerd.errors import InvalidInputError, PeerdError
 from peerd.presets import preset_fields
 from peerd.settings import PRESET, expanded, find, keys, merged, section_of, unknown, value_of
 
-MAX_TEXT = 256 << 10
-"""Characters of a config file that is sent to a daemon."""
 MAX_NAME = 200
 
 
@@ -35,6 +33,11 @@ def problems(text: str, where: str) -> list[str]:
         else:
             lines.append(wrong)
     return [*lines, *(f"{where}: {line}" for line in rules(merged(PeerdConfig(), expanded(values))))]
+
+
+def given(text: str, where: str) -> dict[str, Any]:
+    """What a good file sets, by key; `mixing.preset`, too."""
+    return dict(_leaves(parse_toml(text, where)))
 
 
 def _leaves(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

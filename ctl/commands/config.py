@@ -20,6 +20,7 @@ from ctl.targets import Settings
 from ctl.values import assignments, completions
 from peerd.errors import InvalidInputError
 from peerd.pb import config_pb2
+from peerd.validation import given
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -97,10 +98,7 @@ def validate(settings: Settings, file: Path) -> None:
       peerctl config validate /etc/peerd/peerd.toml
       peerctl config validate peerd.toml -o json
     """
-    text = read_text(file)
-    lines = mistakes(text, file)
-    if lines:
-        raise MistakesError(file, lines)
+    _good(file)
     if settings.output == "json":
         render.print_json({"file": str(file), "valid": True})
     else:
@@ -122,13 +120,17 @@ def diff(settings: Settings, file: Path | None) -> int:
       peerctl --all config diff
       peerctl config diff new.toml
     """
-    text = "" if file is None else read_text(file)
-    if file is not None and (lines := mistakes(text, file)):
-        raise MistakesError(file, lines)
-    # An empty file is one that says nothing; no text stands for the daemon's own.
-    text = text or ("" if file is None else "\n")
-    targets, answers = ask(settings, lambda client: client.compare_config(text, str(file or "")))
+    values = None if file is None else given(_good(file), str(file))
+    targets, answers = ask(settings, lambda client: client.compare_config(values, str(file or "")))
     return show(settings, targets, answers, changes_data, lambda a: told(a, ("In force", "In the file")))
+
+
+def _good(file: Path) -> str:
+    """The text of a file without a mistake."""
+    text = read_text(file)
+    if lines := mistakes(text, file):
+        raise MistakesError(file, lines)
+    return text
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -12,10 +12,9 @@ from peerd.commands import Commands
 from peerd.errors import InvalidInputError
 from peerd.observe import LEVELS, LogRing
 from peerd.pb import config_pb2, config_pb2_grpc, logs_pb2, logs_pb2_grpc
-from peerd.validation import MAX_TEXT
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-DEFAULT_NAME = "the given file"
+GIVEN = "the given file"
 
 
 class ConfigServicer(config_pb2_grpc.ConfigServicer):
@@ -30,10 +29,10 @@ class ConfigServicer(config_pb2_grpc.ConfigServicer):
     async def Compare(  # noqa: N802
         self, request: config_pb2.CompareConfigRequest, context: Context
     ) -> config_pb2.ConfigChange:
-        if len(request.text) > MAX_TEXT:
-            raise InvalidInputError(f"a config file of more than {MAX_TEXT} characters")
-        name = request.name or DEFAULT_NAME
-        return _change(await self._commands.configuration.compare(request.text, name))
+        configuration = self._commands.configuration
+        if request.given:
+            return _change(configuration.compare_with(request.values, request.name or GIVEN))
+        return _change(await configuration.compare())
 
     async def Set(  # noqa: N802
         self, request: config_pb2.SetConfigRequest, context: Context

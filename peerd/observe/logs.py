@@ -44,15 +44,16 @@ class _Pipe:
     def _write(self, event: Event) -> None:
         self._ring.add(event)
         line = self._plain(None, "", dict(event))
-        if self.file is not None:
-            self.file.write(line)
+        file = self.file  # another thread may put another one there
+        if file is not None:
+            file.write(line)
         if self._shown is not self._plain:
             line = self._shown(None, "", dict(event))
         with contextlib.suppress(OSError, ValueError):  # disk full, reader gone, stream closed
             self._stream.write(line + "\n")
             self._stream.flush()
 
-    debug = info = warning = error = critical = _write
+    debug = info = warning = error = _write
 
 
 class _Logger(structlog.BoundLoggerBase):

@@ -63,7 +63,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
         ),
     ),
     ("6 whom and what it knows", frozenset({"members", "participation", "presence"})),
-    ("7 what the node says", frozenset({"report"})),
+    ("7 what the node says, and what of it changes", frozenset({"adjusting", "report"})),
     ("8 what it can be told to do", frozenset({"commands"})),
     ("9 the node", frozenset({"node"})),
     ("9 control", frozenset({"control"})),

@@ -35,6 +35,7 @@ class FakeRun:
         self.earlier = arguments["earlier"]
         self.announced = arguments["announced"]
         self.sink = arguments["sink"]
+        self.training = arguments["training"]
         self.cohorts: list[list[int]] = []
         self.appeared_to: list[PeerId] = []
         self.state = "running"
@@ -365,3 +366,13 @@ async def test_where_this_host_has_its_files_is_nobody_elses_business(make, monk
     run = await begun(peer)
     assert looked == ["/home/me/private"]
     assert run.spec.data_dir == ""
+
+
+async def test_who_is_told_to_take_part_in_announced_runs_joins_one_that_goes_on(make):
+    peer = make(TrainingConfig(join="manual"))
+    peer.announce()
+    await asyncio.sleep(0)
+    assert peer.run is None
+    peer.part.set_config(TrainingConfig(join="announced", max_restarts=7))
+    run = await begun(peer)
+    assert run.training.max_restarts == 7

@@ -181,7 +181,7 @@ async def test_what_is_persisted_is_in_the_file_and_its_comments_stay(file: Path
     assert "hops = 3  # few" in text
     assert (load(file).delivery.max_attempts, load(file).logging.format) == (4, "console")
     assert host.origin("mixing.hops") == host.origin("delivery.max_attempts") == "file"
-    assert (await host.made.compare("", "")).changed[0].key == "logging.format"  # by the command line
+    assert (await host.made.compare()).changed[0].key == "logging.format"  # by the command line
 
 
 async def test_what_cannot_be_persisted_is_not_set(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ async def test_a_reload_does_what_it_can_and_tells_what_waits(file: Path) -> Non
         file,
         '[mixing]\nhops = 4\n[link]\nlisten = "0.0.0.0:1"\n[membership]\nmax_members = 5\nflap_limit = 9\n',
     )
-    compared = await host.made.compare("", "")
+    compared = await host.made.compare()
     done = await host.made.reload()
     assert done == compared
     assert [one.key for one in done.changed] == [
@@ -274,13 +274,19 @@ async def test_what_other_commands_change_of_mixing_is_in_force(file: Path) -> N
 async def test_comparing_changes_nothing(file: Path) -> None:
     host = Host(file, **{"logging.level": "error"})
     before = host.made.config
-    found = await host.made.compare('[link]\nlisten = "0.0.0.0:1"\n[logging]\nlevel = "debug"', "new.toml")
+    found = host.made.compare_with({"link.listen": '"0.0.0.0:1"', "logging.level": '"debug"'}, "new.toml")
     assert [one.key for one in found.waiting] == ["link.listen"]
     assert [one.key for one in found.changed] == ["mixing.hops"]  # the level is the command line's
     assert found.file == "new.toml"
+    assert [one.key for one in host.made.compare_with({}, "empty.toml").changed] == ["mixing.hops"]
     assert (host.made.config, host.applied, host.told()) == (before, [], [])
-    with pytest.raises(InvalidInputError, match=r"^new\.toml: mixing\.hops: "):
-        await host.made.compare("[mixing]\nhops = 0", "new.toml")
+    for values, says in (
+        ({"mixing.hops": "0"}, r"mixing\.hops: "),
+        ({"mixing.mean_delay_seconds": "9"}, r"new\.toml: mixing\.max_delay_seconds: "),
+        ({"nothing": "0"}, "nothing: no such key"),
+    ):
+        with pytest.raises(InvalidInputError, match=says):
+            host.made.compare_with(values, "new.toml")
 
 
 async def test_changes_come_one_at_a_time_and_to_their_end(
