@@ -83,7 +83,8 @@ class ControlServer:
         peers_pb2_grpc.add_PeersServicer_to_server(PeersServicer(commands), self._server)
         runs_pb2_grpc.add_RunsServicer_to_server(RunsServicer(commands), self._server)
         config_pb2_grpc.add_ConfigServicer_to_server(ConfigServicer(commands), self._server)
-        logs_pb2_grpc.add_LogsServicer_to_server(LogsServicer(log_ring or LogRing()), self._server)
+        ring = LogRing() if log_ring is None else log_ring  # one that is empty is false
+        logs_pb2_grpc.add_LogsServicer_to_server(LogsServicer(ring), self._server)
         services = [
             pb.DESCRIPTOR.services_by_name[name].full_name
             for pb, name in (
