@@ -5,11 +5,13 @@ from __future__ import annotations
 from ctl.app import EXIT_CODES, Root
 from ctl.commands import (
     completion,
+    config,
     context,
     dashboard,
     demo,
     events,
     experiment,
+    logs,
     mix,
     network,
     node,
@@ -60,7 +62,9 @@ cli = Root(
             status.status,
             peers.peers,
             events.events,
+            logs.logs,
             node.node,
+            config.config,
             mix.mix,
             run.run,
             task.task,

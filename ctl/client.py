@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,10 @@ from peerd.errors import (
     UnavailableError,
 )
 from peerd.pb import (
+    config_pb2,
+    config_pb2_grpc,
+    logs_pb2,
+    logs_pb2_grpc,
     mixing_pb2,
     mixing_pb2_grpc,
     node_pb2,
@@ -64,19 +69,23 @@ class Client:
     """`async with Client(endpoint, timeout) as client: await client.status()`.
 
     Every call raises the errors of `peerd.errors`, each naming the endpoint. `timeout` is in seconds
-    and bounds each call, but not `watch_run`, `export`, `drain`, and `events` that are followed.
+    and bounds each call, but not `watch_run`, `export`, `drain`, and `events` and `logs` that are followed.
     """
 
     def __init__(self, endpoint: Endpoint, timeout: float) -> None:
         self.endpoint = endpoint
         self._timeout = timeout
         self._channel = _channel(endpoint)
-        stubs: Any = (node_pb2_grpc, mixing_pb2_grpc, peers_pb2_grpc, runs_pb2_grpc)
-        node, mixing, peers, runs = stubs  # the generated modules have no types of their own
+        stubs: Any = (
+            node_pb2_grpc, mixing_pb2_grpc, peers_pb2_grpc, runs_pb2_grpc, config_pb2_grpc, logs_pb2_grpc,
+        )  # fmt: skip
+        node, mixing, peers, runs, config, logs = stubs  # the generated modules have no types of their own
         self._node = node.NodeStub(self._channel)
         self._mixing = mixing.MixingStub(self._channel)
         self._peers = peers.PeersStub(self._channel)
         self._runs = runs.RunsStub(self._channel)
+        self._config = config.ConfigStub(self._channel)
+        self._logs = logs.LogsStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
     async def __aenter__(self) -> Client:
@@ -135,6 +144,37 @@ class Client:
         """The latest so many, oldest first, 0 for all that are remembered; then, to follow, what comes."""
         request = node_pb2.WatchEventsRequest(follow=follow, last=last)
         return self._stream(self._node.WatchEvents, request, None if follow else self._timeout)
+
+    async def config(self) -> config_pb2.ConfigStatus:
+        answer: config_pb2.ConfigStatus = await self._call(self._config.Get, config_pb2.GetConfigRequest())
+        return answer
+
+    async def compare_config(
+        self, values: Mapping[str, Any] | None = None, name: str = ""
+    ) -> config_pb2.ConfigChange:
+        """In force beside a file of that name that sets these; None: beside the daemon's own file."""
+        request = config_pb2.CompareConfigRequest(
+            given=values is not None, values=_encoded(values or {}), name=name
+        )
+        return await self._change(self._config.Compare, request)
+
+    async def set_config(self, values: Mapping[str, Any], persist: bool) -> config_pb2.ConfigChange:
+        """Plain values by key."""
+        request = config_pb2.SetConfigRequest(values=_encoded(values), persist=persist)
+        return await self._change(self._config.Set, request)
+
+    async def reload_config(self) -> config_pb2.ConfigChange:
+        return await self._change(self._config.Reload, config_pb2.ReloadConfigRequest())
+
+    async def _change(self, method: Any, request: Any) -> config_pb2.ConfigChange:
+        answer: config_pb2.ConfigChange = await self._call(method, request)
+        return answer
+
+    def logs(self, follow: bool, last: int, level: str) -> AsyncIterator[logs_pb2.LogBatch]:
+        """The latest so many lines of at least that level, 0 for all that are remembered; then, to follow,
+        what comes."""
+        request = logs_pb2.WatchLogsRequest(follow=follow, last=last, level=level)
+        return self._stream(self._logs.Watch, request, None if follow else self._timeout)
 
     async def start_run(self, spec: runs_pb2.RunSpec, notice: bytes = b"") -> runs_pb2.RunStatus:
         """`notice`: an operator's encoded SignedRun, by which the peer tells all others."""
@@ -214,6 +254,10 @@ class Client:
             return await method(request, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
             raise translate(error, self.endpoint) from None
+
+
+def _encoded(values: Mapping[str, Any]) -> dict[str, str]:
+    return {key: json.dumps(value) for key, value in values.items()}
 
 
 def _pieces(records: Iterable[bytes]) -> Iterator[list[bytes]]:

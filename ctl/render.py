@@ -105,6 +105,11 @@ def details(pairs: Iterable[tuple[str, object]], title: str | None = None) -> Ta
     return made
 
 
+def text(lines: str) -> Text:
+    """Several lines as they are, without markup; what is not printable becomes a blank."""
+    return Text("\n".join(printable(line) for line in lines.split("\n")), no_wrap=True)
+
+
 def print_json(value: Any) -> None:
     """One JSON value on stdout, on one line when it is piped."""
     indent = 2 if sys.stdout.isatty() else None

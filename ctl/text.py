@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import datetime
 from typing import Any
 
 import click
@@ -47,6 +48,15 @@ def duration(value: float) -> str:
     unit = "s" if value == 0 or value >= 1 else "ms" if value >= 1e-3 else "us"
     digits = f"{value / _UNITS[unit]:.6f}".rstrip("0").rstrip(".")
     return f"{digits}{unit}"
+
+
+def moment(at: float, now: float) -> str:
+    """The time of today, with the date of any other day; what cannot be a time is shown as it came."""
+    try:
+        then, today = datetime.fromtimestamp(at), datetime.fromtimestamp(now)
+    except (ValueError, OverflowError, OSError):
+        return f"{at:g}"
+    return then.strftime("%H:%M:%S" if then.date() == today.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def number_of(count: int, thing: str) -> str:

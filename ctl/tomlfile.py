@@ -26,7 +26,7 @@ def _write(table: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) ->
         if lines:
             lines.append("")
         lines.append(f"[{'.'.join(map(_key, path))}]")
-    lines.extend(f"{_key(key)} = {_leaf(value)}" for key, value in leaves.items())
+    lines.extend(f"{_key(key)} = {leaf(value)}" for key, value in leaves.items())
     for key, value in table.items():
         if isinstance(value, Mapping):
             _write(value, (*path, key), lines)
@@ -41,7 +41,8 @@ def _string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _leaf(value: Any) -> str:
+def leaf(value: Any) -> str:
+    """A value as TOML has it. TypeError for others than str, bool, int, finite float, and lists of these."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -52,7 +53,7 @@ def _leaf(value: Any) -> str:
         case str():
             return _string(value)
         case tuple() | list():
-            return f"[{', '.join(map(_leaf, value))}]"
+            return f"[{', '.join(map(leaf, value))}]"
     raise TypeError(f"a TOML file of ours holds no {type(value).__name__}")
 
 

@@ -6,27 +6,35 @@ import asyncio
 import contextlib
 import datetime
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-import msgspec
 import uvloop
 
 from peerd import __version__
 from peerd.backup import Content, pack, secret_file, unpack
 from peerd.clock import wall
-from peerd.config import PeerdConfig, load, parse_address
+from peerd.config import parse_address
 from peerd.daemon import serve
 from peerd.enrolment import parse_token, redeem
 from peerd.errors import InvalidInputError, NotFoundError, PeerdError
 from peerd.host import ServiceManager
 from peerd.membership import Bundle, Identity, PeerState
 from peerd.membership.bundle import OlderBundleError
-from peerd.observe import configure_logging
+from peerd.observe import Logs
+from peerd.source import Source
 from peerd.store import write_atomic
 
+OPTIONS = {
+    "listen": "link.listen",
+    "metrics": "metrics.listen",
+    "log_format": "logging.format",
+    "log_level": "logging.level",
+}
+"""Options of `peerd run`, and the keys that they go before."""
 STATE_DIR = click.option(
     "--state-dir",
     type=click.Path(path_type=Path),
@@ -182,14 +190,20 @@ def restore(state_dir: Path | None, file: Path) -> None:
 @click.option("--log-format", type=click.Choice(["console", "json"]))
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 def run(state_dir: Path | None, config: Path | None, bundle: Path | None, **options: Any) -> None:
-    """Run this peer until SIGTERM or Ctrl-C."""
-    settings = _override(load(config) if config else PeerdConfig(), options)
-    folder = _required(state_dir or (Path(settings.state_dir) if settings.state_dir else None))
+    """Run this peer until SIGTERM or Ctrl-C. SIGHUP reads the config file again."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a daemon that can do it
+    given = {OPTIONS[name]: value for name, value in options.items() if value is not None}
+    if state_dir is not None:
+        given["state_dir"] = str(state_dir)
+    if options["listen"] is not None:
+        parse_address(options["listen"], "--listen")
+    started = Source(None if config is None else config.absolute(), given).load()
+    folder = _required(Path(started.config.state_dir) if started.config.state_dir else None)
     if bundle is not None:
         _install(bundle, folder)
     PeerState.load(folder)  # a missing bundle is said before anything is bound
-    log = configure_logging(settings.logging)
-    uvloop.run(serve(settings, folder, log, ServiceManager.of(os.environ)))
+    logs = Logs(started.config.logging)
+    uvloop.run(serve(started, folder, logs, ServiceManager.of(os.environ)))
 
 
 def _install(bundle: Path, folder: Path) -> None:
@@ -198,21 +212,6 @@ def _install(bundle: Path, folder: Path) -> None:
         Bundle.load(bundle).install(folder)
     except OlderBundleError as error:
         click.echo(f"peerd: {bundle}: not installed: {error}", err=True)
-
-
-def _override(settings: PeerdConfig, options: dict[str, Any]) -> PeerdConfig:
-    replace = msgspec.structs.replace
-    if options["listen"] is not None:
-        parse_address(options["listen"], "--listen")
-        settings = replace(settings, link=replace(settings.link, listen=options["listen"]))
-    if options["metrics"] is not None:
-        settings = replace(settings, metrics=replace(settings.metrics, listen=options["metrics"]))
-    if options["log_format"] is not None:
-        logging = replace(settings.logging, format=options["log_format"])
-        settings = replace(settings, logging=logging)
-    if options["log_level"] is not None:
-        settings = replace(settings, logging=replace(settings.logging, level=options["log_level"]))
-    return settings
 
 
 def _required(state_dir: Path | None) -> Path:

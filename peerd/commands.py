@@ -20,6 +20,7 @@ from peerd.membership import Roster, run_record
 from peerd.mixing import Mixing
 from peerd.observe import EventLog, PageState, Sample
 from peerd.participation import Participation
+from peerd.reconfiguring import Reconfiguration
 from peerd.report import Report
 from peerd.status import (
     CheckpointStatus,
@@ -49,6 +50,7 @@ class Commands:
         report: Report,
         events: EventLog,
         drain: Drain,
+        reconfiguration: Reconfiguration,
         *,
         address: Callable[[], str],
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
@@ -64,6 +66,7 @@ class Commands:
         self._report = report
         self._events = events
         self._drain = drain
+        self.configuration = reconfiguration
         self._address = address
         self._spawn = spawn
         self._stop = stop
@@ -75,9 +78,10 @@ class Commands:
     def mixing(self) -> MixingConfig:
         return self._mixing.config
 
-    def set_mixing(self, preset: str, changes: dict[str, Any]) -> MixingConfig:
+    async def set_mixing(self, preset: str, changes: dict[str, Any]) -> MixingConfig:
         """Apply a preset (empty: none), then some fields; the effective whole is returned."""
-        return self._mixing.change(preset, changes)
+        async with self.configuration.lock:
+            return self._mixing.change(preset, changes)
 
     # -- runs -------------------------------------------------------------------
 

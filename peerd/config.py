@@ -182,6 +182,12 @@ class TraceConfig(_Slice, frozen=True, kw_only=True):
 class LoggingConfig(_Slice, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
+    file: Annotated[str, Meta(pattern=r"^(/.*)?\Z", max_length=4096)] = ""
+    """An absolute path: lines go there, too, and to standard error as always; empty: off."""
+    max_bytes: Annotated[int, Meta(ge=10_000, le=1_000_000_000_000)] = 10_000_000
+    """The file is put aside before it would be longer."""
+    backups: Annotated[int, Meta(ge=1, le=1_000)] = 5
+    """Files put aside that stay, as `FILE.1` (the newest), `FILE.2`, ..."""
 
 
 class TrainingConfig(_Slice, frozen=True, kw_only=True):
@@ -284,20 +290,34 @@ def _choices(kind: type[Any], key: str) -> str:
 
 def load(path: Path) -> PeerdConfig:
     """Read a config file. Raises NotFoundError or InvalidInputError with one clear line."""
+    return loads(read(path), str(path))
+
+
+def read(path: Path) -> str:
+    """The text of a config file. NotFoundError, InvalidInputError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise NotFoundError(f"{path}: no such config file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path}: cannot be read: {error}") from None
+
+
+def loads(text: str, where: str) -> PeerdConfig:
+    """The same of text; `where` names it in errors."""
+    return convert(_with_preset(parse_toml(text, where), where), PeerdConfig, where)
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInputError(f"{path}: not valid TOML: {error}") from None
-    return convert(_with_preset(raw, path), PeerdConfig, str(path))
+        raise InvalidInputError(f"{where}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise InvalidInputError(f"{where}: not valid TOML: nested too deeply") from None
 
 
-def _with_preset(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+def _with_preset(raw: dict[str, Any], where: str) -> dict[str, Any]:
     """`[mixing] preset` sets what the section does not set itself."""
     mixing = raw.get("mixing")
     if not isinstance(mixing, dict) or "preset" not in mixing:
@@ -306,7 +326,7 @@ def _with_preset(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
         fields = preset_fields(str(mixing["preset"]))
     except InvalidInputError as error:
-        raise InvalidInputError(f"{path}: mixing.{error}") from None
+        raise InvalidInputError(f"{where}: mixing.{error}") from None
     return raw | {"mixing": fields | given}
 
 

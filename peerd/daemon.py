@@ -12,10 +12,12 @@ from typing import Any
 from peerd import __version__
 from peerd.config import PeerdConfig
 from peerd.control import ControlServer, TlsFiles
+from peerd.errors import PeerdError
 from peerd.host import Limits, ServiceManager, Watch, end_within, memory_limit, raise_file_limit
 from peerd.membership import PeerState
 from peerd.node import Node
-from peerd.observe import MetricsEndpoint
+from peerd.observe import Logs, MetricsEndpoint
+from peerd.source import Loaded
 from peerd.status import NodeStatus
 from peerd.store import StateLock
 
@@ -25,10 +27,9 @@ CLOSE_SECONDS = 20.0
 is written by then."""
 
 
-async def serve(
-    config: PeerdConfig, state_dir: Path, log: Any, manager: ServiceManager | None = None
-) -> None:
-    """Run one peer until SIGTERM or SIGINT. `manager` is told of its life.
+async def serve(started: Loaded, state_dir: Path, logs: Logs, manager: ServiceManager | None = None) -> None:
+    """Run one peer until SIGTERM or SIGINT; SIGHUP reads the configuration again. `manager` is told of
+    its life.
 
     Start: lock, keys and bundle, replay tags, links, metrics, control API, whose health says SERVING
     last of all. Stop: it takes its leave of the others, then the same backwards. Raises the errors of
@@ -36,15 +37,21 @@ async def serve(
     """
     manager = manager or ServiceManager()
     limits = Limits(raise_file_limit(), memory_limit())
+    config, log = started.config, logs.log
+    hangup = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
     with StateLock(state_dir):
         state = PeerState.load(state_dir)
-        node = Node(config, state, state_dir, log)
+        node = Node(config, state, state_dir, log, started)
         _on_signals(lambda: _leave(node, config.shutdown.drain_seconds, log, manager))
         try:
             node.start()
             async with asyncio.TaskGroup() as group:
                 running = group.create_task(node.run(), name="node")
-                async with _metrics(config, node), _control(config, node, state_dir) as control:
+                _join(logs, node, loop)
+                reloading = group.create_task(_reload(hangup, node, manager), name="reload")
+                async with _metrics(config, node), _control(config, node, state_dir, logs) as control:
                     log.info(
                         "peer is up",
                         version=__version__,
@@ -60,6 +67,7 @@ async def serve(
                     manager.stopping()
                     end_within(CLOSE_SECONDS)
                 watch.cancel()
+                reloading.cancel()
                 running.cancel()
         except BaseException:
             end_within(CLOSE_SECONDS)
@@ -67,6 +75,28 @@ async def serve(
         finally:
             await node.close()
     log.info("peer is down")
+
+
+def _join(logs: Logs, node: Node, loop: asyncio.AbstractEventLoop) -> None:
+    """The log changes with the configuration, and a log file that cannot be written is an alarm."""
+    node.reconfiguration.add("logging", logs.apply, logs.check)
+    logs.on_failing = lambda failing, lost: _soon(loop, node.log_file_failing, failing, lost)
+
+
+def _soon(
+    loop: asyncio.AbstractEventLoop, call: Callable[[bool, int], None], failing: bool, lost: int
+) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended, and with it the daemon
+        loop.call_soon_threadsafe(call, failing, lost)
+
+
+async def _reload(hangup: asyncio.Event, node: Node, manager: ServiceManager) -> None:
+    """At each SIGHUP; those that come while one is worked on are one more."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        with manager.reloading(), contextlib.suppress(PeerdError):  # it has told of it
+            await node.reconfiguration.reload()
 
 
 def _watch(config: PeerdConfig, node: Node, manager: ServiceManager, limits: Limits, log: Any) -> Watch:
@@ -121,8 +151,12 @@ async def _metrics(config: PeerdConfig, node: Node) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _control(config: PeerdConfig, node: Node, state_dir: Path) -> AsyncIterator[ControlServer]:
-    control = ControlServer(node.commands, config.control, state_dir, lambda: _tls_files(node.state))
+async def _control(
+    config: PeerdConfig, node: Node, state_dir: Path, logs: Logs
+) -> AsyncIterator[ControlServer]:
+    control = ControlServer(
+        node.commands, config.control, state_dir, lambda: _tls_files(node.state), logs.ring
+    )
     try:
         await control.start()
         yield control

@@ -169,6 +169,13 @@ class Members:
             timer.cancel()
         self._timers.clear()
 
+    def set_config(self, config: MembershipConfig) -> None:
+        """When a suspect is dead, who is damped, how often there is gossip: from now on."""
+        self.view.set_limits(config.dead_after_seconds, config.flap_limit, config.flap_half_life_seconds)
+        self._gossip.set_interval(config.gossip_interval_seconds, monotonic())
+        self._arm_gossip()
+        self._tick()
+
     async def close(self) -> None:
         """Write what is not written yet."""
         self._keeper.keep(self._writing())

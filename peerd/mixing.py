@@ -49,16 +49,24 @@ class Mixing:
         """
         merged = msgspec.to_builtins(self.config) | preset_fields(preset) | changes
         mixing = convert(merged, MixingConfig, "mixing")
+        self.check(mixing)
+        self.apply(mixing)
+        self._log.info("mixing changed", preset=preset or None, **changes)
+        self._events.add("node", "mixing changed", detail=preset or ", ".join(changes))
+        return mixing
+
+    def check(self, mixing: MixingConfig) -> None:
+        """InvalidInputError for what no peer, or no path of this network, can do. Changes nothing."""
         check_mixing(mixing, self._max_hops)
         self._check_members(mixing.hops)
+
+    def apply(self, mixing: MixingConfig) -> None:
+        """One that `check` has found good; who asked for it tells of it."""
         self.config = mixing
         self._mixnet.set_mixing(mixing, monotonic())
         self._pump.wake()
-        self._log.info("mixing changed", preset=preset or None, **changes)
-        self._events.add("node", "mixing changed", detail=preset or ", ".join(changes))
         self.judge_loops()
         self._warn_of_direct_mode()
-        return mixing
 
     def judge_loops(self) -> None:
         loops = self._mixnet.delivery.loops

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from peerd import __version__
+from peerd.adjusting import Adjusting
 from peerd.clock import monotonic, wall
 from peerd.commands import Commands
 from peerd.config import PeerdConfig
@@ -45,9 +46,11 @@ from peerd.observe import Alarms, EventLog, Metrics, PageState, Sample, Tally
 from peerd.participation import Participation
 from peerd.posting import Post
 from peerd.presence import Presence
+from peerd.reconfiguring import Reconfiguration
 from peerd.relay import Mixnet, Pump
 from peerd.report import Report
 from peerd.samemodel import SameModel
+from peerd.source import Loaded
 from peerd.sphinx import Epochs, Geometry
 from peerd.store import Checkpoint, Releases
 from peerd.tracing import TraceFile
@@ -60,9 +63,18 @@ INSTANCE_BITS = 63
 class Node:
     """One peer. `start` binds, `run` lives until cancelled, `close` lets go of the files."""
 
-    def __init__(self, config: PeerdConfig, state: PeerState, state_dir: Path, log: Any) -> None:
+    def __init__(
+        self,
+        config: PeerdConfig,
+        state: PeerState,
+        state_dir: Path,
+        log: Any,
+        started: Loaded | None = None,
+    ) -> None:
+        """`started`: where the configuration came from, to be read again."""
         self._config = config
         self._state_dir = state_dir
+        self._started_with = started or Loaded(config)
         self._log = log
         self._rng = random.SystemRandom()
         self._geometry = Geometry(state.network.max_hops, state.network.body_bytes)
@@ -149,6 +161,8 @@ class Node:
         self.link_address = f"{host}:{port}"
         self._enrolment.bind()
         self._started = True
+        self._report = self._make_report()
+        self.reconfiguration = self._make_reconfiguration()
         self.commands = self._make_commands()
         self.alarms.set(
             "tracing", self._trace is not None, "every packet's way is written down: NO ANONYMITY"
@@ -245,8 +259,26 @@ class Node:
             log=self._log,
         )
 
-    def _make_commands(self) -> Commands:
-        report = Report(
+    def _make_reconfiguration(self) -> Reconfiguration:
+        """Everything that can change while the peer runs, but for the log, which is the daemon's."""
+        made = Reconfiguration(
+            self._started_with, mixing=lambda: self._mixing.config, events=self.events, log=self._log
+        )
+        Adjusting(
+            self._mixing,
+            self._mixnet,
+            self._pump,
+            self._links,
+            self._members,
+            self._participation,
+            self._round_keeper,
+            self._config.link.listen,
+        ).join(made)
+        made.add("metrics", self._report.set_metrics)
+        return made
+
+    def _make_report(self) -> Report:
+        return Report(
             self._members,
             self._links,
             self._mixnet,
@@ -255,18 +287,21 @@ class Node:
             self.tally,
             self.alarms,
             self,
-            self._config.metrics,
             self._state_dir,
+            metrics=self._config.metrics,
         )
+
+    def _make_commands(self) -> Commands:
         return Commands(
             self._members,
             self._participation,
             self._round_keeper,
             self._mixing,
             self._enrolment,
-            report,
+            self._report,
             self.events,
             Drain(self._mixnet, self.tally, self._depart),
+            self.reconfiguration,
             address=lambda: self._rotation.descriptor.address,
             spawn=self._spawn,
             stop=self.stop_requested.set,
@@ -417,6 +452,10 @@ class Node:
         self.alarms.set(
             "disk", self._rotation.failing, "mix keys or replay log not written", cause="mix keys"
         )
+
+    def log_file_failing(self, failing: bool, lost: int) -> None:
+        """Lines of the log cannot be written to its file, or can again."""
+        self.alarms.set("disk", failing, f"log file: lines not written so far: {lost}", cause="log file")
 
     def _depart(self) -> None:
         self.events.add("node", "leaving")

@@ -107,6 +107,11 @@ class Participation:
         else:
             self._consider()
 
+    def set_config(self, config: TrainingConfig) -> None:
+        """For runs that begin from now on, and for which of them to join."""
+        self._config = config
+        self._consider()
+
     def stop(self) -> None:
         self._spawn = None
 

@@ -60,8 +60,9 @@ class Report:
         tally: Tally,
         alarms: Alarms,
         addresses: Addresses,
-        metrics: MetricsConfig,
         state_dir: Path,
+        *,
+        metrics: MetricsConfig,
     ) -> None:
         self._members = members
         self._view = members.view
@@ -72,10 +73,14 @@ class Report:
         self._epochs = epochs
         self._tally = tally
         self._addresses = addresses
-        self._metrics = metrics
         self._state_dir = state_dir
+        self.set_metrics(metrics)
         self._started = monotonic()
         self._started_at = wall()
+
+    def set_metrics(self, config: MetricsConfig) -> None:
+        """From the next scrape on."""
+        self._neighbour_labels = config.neighbour_labels
 
     def status(self, mixing: MixingConfig, run: Run | None, *, draining: bool) -> NodeStatus:
         """For `peerctl status`."""
@@ -278,7 +283,7 @@ class Report:
             rounds_skipped=0 if training is None else training.rounds_skipped,
             epsilon=None if training is None else training.epsilon,
             draining=draining,
-            neighbours=self._neighbours() if self._metrics.neighbour_labels else (),
+            neighbours=self._neighbours() if self._neighbour_labels else (),
         )
 
     def page(self, mixing: MixingConfig, run: Run | None, *, draining: bool) -> PageState:

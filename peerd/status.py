@@ -224,3 +224,58 @@ class CheckpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 0
     best: bool = False
     """Of those of its run that are kept."""
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the log, redacted."""
+
+    number: int
+    """From 1, since the start."""
+    at: float
+    level: str
+    event: str
+    fields: str
+    """A JSON object."""
+
+
+class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
+    lines: list[LogLine]
+    lost: int = 0
+    """Lines before these that the reader was too slow for, of any level."""
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """One key of the configuration in force. Values as JSON."""
+
+    key: str
+    value: str
+    default: str
+    origin: str
+    """default, file, preset, option, runtime"""
+    effect: str
+    """From when on a change holds: now, next run, restart."""
+
+
+class SettingChange(msgspec.Struct, frozen=True, kw_only=True):
+    key: str
+    before: str
+    after: str
+    effect: str
+
+
+class ConfigStatus(msgspec.Struct, frozen=True, kw_only=True):
+    file: str
+    """Empty where the daemon was started without one."""
+    settings: list[Setting]
+
+
+class ConfigChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change did, or would do."""
+
+    file: str
+    """That was read or written; empty: none."""
+    changed: list[SettingChange]
+    """Now in force; those whose effect is `next run` with the next run."""
+    waiting: list[SettingChange]
+    """Need a restart: as they were."""
+    notes: list[str] = []

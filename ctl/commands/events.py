@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from datetime import datetime
 
 import click
 
@@ -15,7 +14,7 @@ from ctl.app import Command, pass_settings
 from ctl.events import Told
 from ctl.fanout import Failure
 from ctl.targets import Settings, resolve
-from ctl.text import one_line
+from ctl.text import moment, one_line
 from peerd.pb import node_pb2
 
 COLOURS = {
@@ -76,7 +75,7 @@ def line(told: Told, width: int, now: float) -> str:
     """For people, in local time: `12:03:44 alice peer  bob dead: no link for 4 s`."""
     event = told.event
     name = f"{one_line(told.by):<{width}} " if width else ""
-    return f"{_moment(event.at, now)} {name}{one_line(event.kind):<{KIND_WIDTH}} {text(event)}"
+    return f"{moment(event.at, now)} {name}{one_line(event.kind):<{KIND_WIDTH}} {text(event)}"
 
 
 def text(event: node_pb2.Event) -> str:
@@ -87,12 +86,3 @@ def text(event: node_pb2.Event) -> str:
     subject = f"{one_line(event.peer)} " if event.peer else ""
     detail = f": {one_line(event.detail)}" if event.detail else ""
     return f"{subject}{shown}{detail}"
-
-
-def _moment(at: float, now: float) -> str:
-    """The time of today, with the date of any other day; what cannot be a time is shown as it came."""
-    try:
-        moment, today = datetime.fromtimestamp(at), datetime.fromtimestamp(now)
-    except (ValueError, OverflowError, OSError):
-        return f"{at:g}"
-    return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")

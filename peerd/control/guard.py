@@ -32,11 +32,17 @@ READ_ONLY = frozenset(
         "/peerd.v1.Runs/Watch",
         "/peerd.v1.Runs/Past",
         "/peerd.v1.Runs/Checkpoints",
+        "/peerd.v1.Config/Get",
+        "/peerd.v1.Config/Compare",
+        "/peerd.v1.Logs/Watch",
     }
 )
 """Not `Runs/Export`: what was trained on private data is more than how well it does."""
 OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Health and reflection: any caller that TLS let in."""
+
+MAX_DETAILS = 2_000
+"""Characters: an error may quote what was asked, and gRPC has but 8 KiB for it."""
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -151,4 +157,4 @@ class Guard(grpc.aio.ServerInterceptor):
 
 
 async def _abort(context: Context, error: PeerdError) -> None:
-    await context.abort(grpc.StatusCode[error.grpc_status], str(error))
+    await context.abort(grpc.StatusCode[error.grpc_status], str(error)[:MAX_DETAILS])

@@ -17,10 +17,16 @@ from grpc_reflection.v1alpha import reflection
 
 from peerd.commands import Commands
 from peerd.config import ControlConfig, parse_address
+from peerd.control.config_servicers import ConfigServicer, LogsServicer
 from peerd.control.guard import Guard, by_roster
 from peerd.control.servicers import MixingServicer, NodeServicer, PeersServicer, RunsServicer
 from peerd.errors import ConflictError, InvalidInputError
+from peerd.observe import LogRing
 from peerd.pb import (
+    config_pb2,
+    config_pb2_grpc,
+    logs_pb2,
+    logs_pb2_grpc,
     mixing_pb2,
     mixing_pb2_grpc,
     node_pb2,
@@ -50,7 +56,12 @@ class ControlServer:
     """Serves one node. `start` raises ConflictError or InvalidInputError with one clear line."""
 
     def __init__(
-        self, commands: Commands, config: ControlConfig, state_dir: Path, tls: Callable[[], TlsFiles]
+        self,
+        commands: Commands,
+        config: ControlConfig,
+        state_dir: Path,
+        tls: Callable[[], TlsFiles],
+        log_ring: LogRing | None = None,
     ) -> None:
         """`tls` is asked again for every handshake: certificates are renewed while the daemon runs."""
         self._config = config
@@ -71,6 +82,9 @@ class ControlServer:
         mixing_pb2_grpc.add_MixingServicer_to_server(MixingServicer(commands), self._server)
         peers_pb2_grpc.add_PeersServicer_to_server(PeersServicer(commands), self._server)
         runs_pb2_grpc.add_RunsServicer_to_server(RunsServicer(commands), self._server)
+        config_pb2_grpc.add_ConfigServicer_to_server(ConfigServicer(commands), self._server)
+        ring = LogRing() if log_ring is None else log_ring  # one that is empty is false
+        logs_pb2_grpc.add_LogsServicer_to_server(LogsServicer(ring), self._server)
         services = [
             pb.DESCRIPTOR.services_by_name[name].full_name
             for pb, name in (
@@ -78,6 +92,8 @@ class ControlServer:
                 (mixing_pb2, "Mixing"),
                 (peers_pb2, "Peers"),
                 (runs_pb2, "Runs"),
+                (config_pb2, "Config"),
+                (logs_pb2, "Logs"),
             )
         ]
         reflection.enable_server_reflection(

@@ -76,7 +76,7 @@ class MixingServicer(mixing_pb2_grpc.MixingServicer):
     ) -> mixing_pb2.MixingConfig:
         changes = {field.name: value for field, value in request.ListFields()}
         preset = changes.pop("preset", "")
-        return mixing_pb2.MixingConfig(**_fields(self._commands.set_mixing(preset, changes)))
+        return mixing_pb2.MixingConfig(**_fields(await self._commands.set_mixing(preset, changes)))
 
 
 class PeersServicer(peers_pb2_grpc.PeersServicer):

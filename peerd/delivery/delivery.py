@@ -70,6 +70,11 @@ class Delivery:
             self.loops.reset()
         self._cover.discard_stock()
 
+    def set_config(self, config: DeliveryConfig) -> None:
+        """Limits and timeouts from now on; nothing that is under way is lost."""
+        self._sender.set_config(config)
+        self._receiver.set_limit(config.dedup_limit)
+
     def keys_changed(self) -> None:
         """A new epoch has begun: what is wrapped already is for the keys of the last one."""
         self._cover.discard_stock()

@@ -25,6 +25,10 @@ class Receiver:
         self._recent: set[bytes] = set()
         self._elder: set[bytes] = set()
 
+    def set_limit(self, limit: int) -> None:
+        """Nothing that is remembered is forgotten at once."""
+        self._limit = limit
+
     def receive(self, message: Message, mixing: MixingConfig) -> list[Event]:
         surb = self._codec.unpack_surb(message)
         if surb is None:

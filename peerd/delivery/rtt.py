@@ -20,11 +20,17 @@ class RttEstimator:
     """Smoothed excess round trip and its variation, in seconds."""
 
     def __init__(self, initial: float, minimum: float, maximum: float) -> None:
-        self._minimum = minimum
-        self._maximum = maximum
         self._timeout = initial
         self.smoothed: float | None = None
         self.variation = 0.0
+        self.set_limits(initial, minimum, maximum)
+
+    def set_limits(self, initial: float, minimum: float, maximum: float) -> None:
+        """Of every timeout from now on; `initial` only while nothing was measured."""
+        self._minimum = minimum
+        self._maximum = maximum
+        if self.smoothed is None:
+            self._timeout = initial
 
     def sample(self, excess: float) -> None:
         """Take one measured excess in; a negative one (clock granularity) counts as zero."""

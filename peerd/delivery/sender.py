@@ -106,6 +106,16 @@ class Sender:
         self._sequence = 0
         self._blocked_until: float | None = None
 
+    def set_config(self, config: DeliveryConfig) -> None:
+        """For every attempt and timer from now on. What is queued beyond a lower limit stays."""
+        self._config = config
+        self.rtt.set_limits(
+            config.initial_timeout_seconds,
+            config.min_timeout_seconds,
+            config.max_timeout_seconds,
+        )
+        self._window.set_limit(config.max_in_flight)
+
     @property
     def queued(self) -> int:
         return len(self._queue)

@@ -23,9 +23,8 @@ class Window:
     """Sans-IO. `size` is between `SMALLEST` (or the limit, if that is smaller) and the limit."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = float(limit)
-        self._smallest = min(SMALLEST, self._limit)
-        self._size = min(INITIAL, self._limit)
+        self._size = INITIAL
+        self.set_limit(limit)
         self._starting = True  # doubles in a round trip until the first sign of queueing
         self._base = float("inf")
         self._next_base = float("inf")
@@ -35,6 +34,12 @@ class Window:
     @property
     def size(self) -> int:
         return int(self._size)
+
+    def set_limit(self, limit: int) -> None:
+        """What is in flight beyond it stays so until it is settled."""
+        self._limit = float(limit)
+        self._smallest = min(SMALLEST, self._limit)
+        self._size = min(max(self._size, self._smallest), self._limit)
 
     def acked(self, excess: float) -> None:
         """An acknowledgement whose round trip was `excess` seconds beyond the known delays."""

@@ -48,6 +48,10 @@ class RoundKeeper:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._known_bad: set[str] = set()
 
+    def set_keep(self, keep: int) -> None:
+        """From the next model that is written on."""
+        self._archive.keep = keep
+
     # -- writing --------------------------------------------------------------
 
     def earlier(self, run_id: str) -> tuple[RoundResult, ...]:

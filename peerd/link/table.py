@@ -8,6 +8,8 @@ import ssl
 from collections.abc import Callable, Collection
 from typing import Any, Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from peerd.clock import Clock
 from peerd.config import LinkConfig, parse_address
 from peerd.errors import InvalidInputError
@@ -112,6 +114,14 @@ class LinkTable:
         """Bind the listener; the address that it got. ConflictError when the port is taken."""
         host, port = parse_address(self._config.listen, "[link] listen")
         return self._listener.bind(host, port)
+
+    def set_queue_cells(self, queue_cells: int) -> None:
+        """How many cells may wait on each link; those that wait beyond it stay."""
+        self._common.config = replace(self._common.config, queue_cells=queue_cells)
+
+    def set_policy(self, policy: Policy) -> None:
+        """Whom to dial, from the next dial on."""
+        self._dialling.policy = policy
 
     async def run(self) -> None:
         """Serve and dial until cancelled; then close every link."""

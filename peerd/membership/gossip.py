@@ -138,6 +138,11 @@ class Gossip:
     def next_deadline(self) -> float:
         return self._next
 
+    def set_interval(self, interval: float, now: float) -> None:
+        """Of exchanges; the next one is drawn anew."""
+        self._interval = interval
+        self._draw(now)
+
     def fits(self, record: bytes) -> bool:
         """Whether a cell has room for it. Otherwise it is never passed on."""
         return fits(record, self._cell_bytes)

@@ -86,8 +86,7 @@ class View:
         self, me: PeerId, *, dead_after: float, flap_limit: float, flap_half_life: float, epoch: int
     ) -> None:
         self._me = me
-        self._dead_after = dead_after
-        self._damping = Damping(flap_limit, flap_half_life)
+        self.set_limits(dead_after, flap_limit, flap_half_life)
         self._epoch = epoch
         self._own: Descriptor | None = None
         self._entries: dict[PeerId, _Entry] = {}
@@ -95,6 +94,11 @@ class View:
         """Those to whom something happens when time goes by."""
         self._alive: tuple[PeerId, ...] | None = None
         """None: to be listed anew."""
+
+    def set_limits(self, dead_after: float, flap_limit: float, flap_half_life: float) -> None:
+        """From the next loss, or the next `tick`, on; who is held back stays so as long as it was to."""
+        self._dead_after = dead_after
+        self._damping = Damping(flap_limit, flap_half_life)
 
     # -- events ---------------------------------------------------------------
 

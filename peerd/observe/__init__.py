@@ -7,18 +7,22 @@ which labels exist and why they are safe.
 from peerd.observe.alarms import Alarm, Alarms
 from peerd.observe.endpoint import MetricsEndpoint
 from peerd.observe.events import EventLog
-from peerd.observe.logs import configure_logging
+from peerd.observe.logs import Logs
 from peerd.observe.metrics import Metrics
 from peerd.observe.page import PageState, page_state
 from peerd.observe.resources import StageClock, disk_space, open_files, process_usage
+from peerd.observe.ring import LEVELS, LogRing
 from peerd.observe.sample import Neighbour, Sample
 from peerd.observe.tally import Histogram, Tally
 
 __all__ = [
+    "LEVELS",
     "Alarm",
     "Alarms",
     "EventLog",
     "Histogram",
+    "LogRing",
+    "Logs",
     "Metrics",
     "MetricsEndpoint",
     "Neighbour",
@@ -26,7 +30,6 @@ __all__ = [
     "Sample",
     "StageClock",
     "Tally",
-    "configure_logging",
     "disk_space",
     "open_files",
     "page_state",

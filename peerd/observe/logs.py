@@ -1,7 +1,8 @@
-"""structlog to stderr, console or JSON, with redaction. structlog's global configuration stays as it is.
+"""structlog to stderr, to a ring that operators read, and to a file where one is named; console or JSON, with
+redaction. structlog's global configuration stays as it is.
 
 The root of Python's `logging` is global by nature: warnings of libraries (asyncio, grpc) come to it,
-and `configure_logging` makes them structlog events in the same pipe. gRPC's C core writes to stderr
+and `Logs` makes them structlog events in the same pipe. gRPC's C core writes to stderr
 by itself; GRPC_VERBOSITY=NONE silences it.
 """
 
@@ -10,27 +11,76 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
 from peerd.config import LoggingConfig
+from peerd.observe.logfile import LogFile, check_file
 from peerd.observe.redact import redact
+from peerd.observe.ring import LEVELS, LogRing
+
+Event = MutableMapping[str, Any]
+Renderer = Callable[[Any, str, Event], Any]
 
 
 class _Pipe:
     """Where finished lines go. A log that cannot be written never stops the daemon."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, ring: LogRing) -> None:
         self._stream = stream
+        self._ring = ring
+        self._coloured = stream.isatty()
+        self.level = 0
+        self.file: LogFile | None = None
+        self._plain: Renderer
+        self._shown: Renderer
 
-    def _write(self, line: str) -> None:
+    def style(self, form: str) -> None:
+        self._plain = _renderer(form, colours=False)
+        self._shown = _renderer(form, colours=True) if self._coloured else self._plain
+
+    def _write(self, event: Event) -> None:
+        self._ring.add(event)
+        line = self._plain(None, "", dict(event))
+        file = self.file  # another thread may put another one there
+        if file is not None:
+            file.write(line)
+        if self._shown is not self._plain:
+            line = self._shown(None, "", dict(event))
         with contextlib.suppress(OSError, ValueError):  # disk full, reader gone, stream closed
             self._stream.write(line + "\n")
             self._stream.flush()
 
-    debug = info = warning = error = critical = _write
+    debug = info = warning = error = _write
+
+
+class _Logger(structlog.BoundLoggerBase):
+    """Lines below the level, which may change at any time, cost next to nothing."""
+
+    _logger: _Pipe
+
+    def debug(self, event: str, *arguments: object, **fields: Any) -> None:
+        if self._logger.level <= LEVELS["debug"]:
+            self._say("debug", event, arguments, fields)
+
+    def info(self, event: str, *arguments: object, **fields: Any) -> None:
+        if self._logger.level <= LEVELS["info"]:
+            self._say("info", event, arguments, fields)
+
+    def warning(self, event: str, *arguments: object, **fields: Any) -> None:
+        if self._logger.level <= LEVELS["warning"]:
+            self._say("warning", event, arguments, fields)
+
+    def error(self, event: str, *arguments: object, **fields: Any) -> None:
+        self._say("error", event, arguments, fields)
+
+    def exception(self, event: str, *arguments: object, **fields: Any) -> None:
+        self._say("error", event, arguments, {"exc_info": True} | fields)
+
+    def _say(self, level: str, event: str, arguments: tuple[object, ...], fields: dict[str, Any]) -> None:
+        self._proxy_to_logger(level, event % arguments if arguments else event, **fields)
 
 
 class _Library(logging.Handler):
@@ -48,34 +98,58 @@ class _Library(logging.Handler):
             self.handleError(record)
 
 
-def configure_logging(config: LoggingConfig, stream: TextIO | None = None) -> Any:
-    """The daemon's logger; `stream` is stderr by default.
+class Logs:
+    """The daemon's log: `log` to write, `ring` to read; what is configured may change while it runs."""
 
-    Lines below the configured level cost next to nothing.
-    """
-    out = stream or sys.stderr
-    log = structlog.wrap_logger(
-        _Pipe(out),
-        processors=_processors(config, out),
-        wrapper_class=structlog.make_filtering_bound_logger(config.level),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(handlers=[_Library(log)], level=logging.WARNING, force=True)
-    return log
-
-
-def _processors(config: LoggingConfig, out: TextIO) -> list[Callable[..., Any]]:
-    renderer: Callable[..., Any]
-    if config.format == "json":
-        renderer = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+    def __init__(self, config: LoggingConfig, stream: TextIO | None = None) -> None:
+        """`stream` is stderr by default. InvalidInputError where the file cannot be written."""
+        self.ring = LogRing()
+        self.on_failing: Callable[[bool, int], None] = lambda _failing, _lost: None
+        """Told when lines begin to be lost to the file, and when that is over. In any thread."""
+        self._pipe = _Pipe(stream or sys.stderr, self.ring)
+        self._config = config
+        self.check(config)
+        self.apply(config)
+        self.log: Any = structlog.wrap_logger(
+            self._pipe,
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+                redact,
+                _whole,
+            ],
+            wrapper_class=_Logger,
+            cache_logger_on_first_use=True,
         )
-    return [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        redact,
-        renderer,
-    ]
+        logging.basicConfig(handlers=[_Library(self.log)], level=logging.WARNING, force=True)
+
+    def check(self, config: LoggingConfig) -> None:
+        """InvalidInputError where the file cannot be written. Changes nothing."""
+        check_file(config.file)
+
+    def apply(self, config: LoggingConfig) -> None:
+        """From the next line on."""
+        self._pipe.level = LEVELS[config.level]
+        self._pipe.style(config.format)
+        before, self._pipe.file = self._pipe.file, None
+        if config.file:
+            self._pipe.file = LogFile(config.file, config.max_bytes, config.backups, self._failing)
+        if before is not None:
+            before.close()
+            if before.failing:
+                self.on_failing(False, before.lost)
+
+    def _failing(self, failing: bool, lost: int) -> None:
+        self.on_failing(failing, lost)
+
+
+def _whole(_logger: Any, _method: str, event: Event) -> tuple[tuple[Event], dict[str, Any]]:
+    """The event itself is what the pipe gets: it goes out in several forms."""
+    return (event,), {}
+
+
+def _renderer(form: str, colours: bool) -> Renderer:
+    if form == "json":
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)

@@ -144,6 +144,10 @@ class Mixnet:
         self._schedule.reconfigure(mixing, now)
         self.delivery.reconfigure(mixing)
 
+    def set_relay(self, relay: RelayConfig) -> None:
+        """How many packets may wait; those that wait beyond it stay."""
+        self._inbox_limit = relay.inbox_limit
+
     def keys_changed(self) -> None:
         """The keyring accepts other keys, and so do the others'."""
         self.delivery.keys_changed()

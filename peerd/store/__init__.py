@@ -8,6 +8,7 @@ from peerd.store.lock import StateLock
 from peerd.store.mixkeys import MixKeyFile, boot_id
 from peerd.store.releases import Releases
 from peerd.store.replay_log import ReplayLog
+from peerd.store.tomlfile import edit_toml
 
 __all__ = [
     "Archive",
@@ -20,6 +21,7 @@ __all__ = [
     "StateLock",
     "boot_id",
     "digest_of",
+    "edit_toml",
     "read_bounded",
     "write_atomic",
     "write_secret",

@@ -45,14 +45,14 @@ class Archive:
 
     def __init__(self, folder: Path, keep: int, aside: Callable[[str], None] = lambda _line: None) -> None:
         self._folder = folder
-        self._keep = keep
+        self.keep = keep
         self._aside = aside
 
     def write(
         self, spec: RunSpec, round_number: int, vector: Vector, accuracy: float, test_samples: int
     ) -> None:
         """Then remove what is too much. OSError when the disk refuses; all earlier files are then intact."""
-        if not self._keep:
+        if not self.keep:
             return
         run = self._folder / spec.run_id
         run.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ class Archive:
     def _thin_out(self, run_id: str) -> None:
         run = self._folder / run_id
         entries = _with_best(self._readable(run))
-        for entry in entries[: -self._keep]:
+        for entry in entries[: -self.keep]:
             if not entry.best:
                 (run / _name(entry.round)).unlink(missing_ok=True)
         with_models = [path for path in self._runs() if path.name != run_id and any(path.glob("round-*"))]

@@ -32,10 +32,11 @@ class SlowDrain:
 async def leaving():
     """Commands of a node of which there is nothing but what leaving needs."""
     drain, stopped = SlowDrain(), asyncio.Event()
-    rest: Any = [None] * 6
+    nothing: Any = None
+    rest = [nothing] * 6
     async with asyncio.TaskGroup() as group:
         commands = Commands(
-            *rest, EventLog(), drain, address=str, spawn=group.create_task, stop=stopped.set
+            *rest, EventLog(), drain, nothing, address=str, spawn=group.create_task, stop=stopped.set
         )  # fmt: skip
         yield commands, drain, stopped
         drain.over.set()

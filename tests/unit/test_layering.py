@@ -33,10 +33,13 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
                 "layout",
                 "pb",
                 "presets",
+                "settings",
+                "source",
                 "status",
                 "trainerproto",
                 "types",
                 "web",
+                "validation",
             }
         ),
     ),
@@ -47,11 +50,22 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "5 parts of the node",
         frozenset(
-            {"backup", "draining", "enrolment", "epochs", "keeping", "mixing", "posting", "sim", "tracing"}
+            {
+                "backup",
+                "draining",
+                "enrolment",
+                "epochs",
+                "keeping",
+                "mixing",
+                "posting",
+                "reconfiguring",
+                "sim",
+                "tracing",
+            }
         ),
     ),
     ("6 whom and what it knows", frozenset({"members", "participation", "presence"})),
-    ("7 what the node says", frozenset({"report"})),
+    ("7 what the node says, and what of it changes", frozenset({"adjusting", "report"})),
     ("8 what it can be told to do", frozenset({"commands"})),
     ("9 the node", frozenset({"node"})),
     ("9 control", frozenset({"control"})),
@@ -61,7 +75,9 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
 HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in parts}
 
 # `peerctl` speaks to daemons by their API; these few must not be written twice.
-CTL_MAY_IMPORT = frozenset({"peerd", "pb", "errors", "types", "config", "membership", "presets", "web"})
+CTL_MAY_IMPORT = frozenset(
+    {"peerd", "pb", "errors", "types", "config", "membership", "presets", "settings", "validation", "web"}
+)
 # The experiments run the cores themselves, on a virtual clock, and know how long a cell is.
 EXPERIMENT_MAY_IMPORT = CTL_MAY_IMPORT | {"sim", "mix", "relay", "sphinx", "link"}
 # This one runs rounds without a network, on fragments of the size that packets have.

@@ -129,7 +129,7 @@ async def test_who_sends_no_loops_any_more_has_no_alarm_either(node):
     for _ in range(WINDOW):
         loops.settle(home=False)
     assert raised(node) == (["blending"], True, True)
-    node.commands.set_mixing("", {"loop_rate_per_second": 0.0})
+    await node.commands.set_mixing("", {"loop_rate_per_second": 0.0})
     assert raised(node) == ([], False, False)
     assert told(node) == ["blending raised", "blending over"]
 
@@ -138,7 +138,7 @@ async def test_the_entropy_that_is_shown_is_that_of_the_strategy_in_force(node):
     assert exposed(node, "peerd_entropy_shannons") == {}
     node.tally.mixed("exponential", 3.0, 10)
     assert exposed(node, "peerd_entropy_shannons") == {'strategy="exponential"': 3.0}
-    node.commands.set_mixing("", {"strategy": "pool"})
+    await node.commands.set_mixing("", {"strategy": "pool"})
     now = node.commands.mixing_measured()
     assert (now.entropy_bits, now.mixed, now.end_to_end[0].bits) == (0.0, 0, 0.0)
     assert exposed(node, "peerd_entropy_shannons") == {}
@@ -150,5 +150,5 @@ async def test_the_entropy_that_is_shown_is_that_of_the_strategy_in_force(node):
     assert (now.mixed, now.mean_entropy_bits) == (4, 2.5)
     assert now.entropy_bits < 1.1  # the moving average moves by and by
     assert exposed(node, "peerd_entropy_shannons") == {'strategy="pool"': now.entropy_bits}
-    node.commands.set_mixing("", {"strategy": "exponential"})
+    await node.commands.set_mixing("", {"strategy": "exponential"})
     assert exposed(node, "peerd_entropy_shannons") == {'strategy="exponential"': 3.0}

@@ -36,6 +36,7 @@ class FakeRun:
         self.earlier = arguments["earlier"]
         self.announced = arguments["announced"]
         self.sink = arguments["sink"]
+        self.training = arguments["training"]
         self.cohorts: list[list[int]] = []
         self.appeared_to: list[PeerId] = []
         self.contributes_from = 1
@@ -418,3 +419,13 @@ async def test_the_model_of_one_run_is_not_that_of_the_next(make):
     peer.part.leave()
     assert not peer.alarms.state()["model"]
     assert (peer.told[-1], peer.models[-1]) == ((b"", 0), b"")
+
+
+async def test_who_is_told_to_take_part_in_announced_runs_joins_one_that_goes_on(make):
+    peer = make(TrainingConfig(join="manual"))
+    peer.announce()
+    await asyncio.sleep(0)
+    assert peer.run is None
+    peer.part.set_config(TrainingConfig(join="announced", max_restarts=7))
+    run = await begun(peer)
+    assert run.training.max_restarts == 7

@@ -443,6 +443,34 @@ async def test_full_queues_and_unknown_peers_are_reasons(links):
     assert alice.table.queue_depth == 0
 
 
+async def test_a_shorter_queue_takes_nothing_more_and_drops_nothing_that_waits(links):
+    alice, bob = await links("alice", "bob", run=False)
+    alice.config = msgspec.structs.replace(alice.config, queue_cells=50, dead_after_seconds=30.0)
+    deaf = Scripted(lambda cell: b"\x03" + cell[1 : cell_bytes(SIZE)], answers=1)
+    async with serving(alice, bob, lambda: deaf):
+        await alice.start(alice.addresses)
+        await alice.until(up(alice, bob))
+        while alice.table.send(bob.state.peer_id, bytes(SIZE)) is None:
+            pass  # the transport's buffers, then the queue
+        assert alice.table.queue_depth == 50
+        alice.table.set_queue_cells(4)
+        assert alice.table.send(bob.state.peer_id, bytes(SIZE)) is DropReason.LINK_QUEUE_FULL
+        assert alice.table.queue_depth == 50
+        alice.table.set_queue_cells(1000)
+        assert alice.table.send(bob.state.peer_id, bytes(SIZE)) is None
+        deaf.transport.abort()
+
+
+async def test_another_policy_holds_from_the_next_dial_on(links):
+    alice, bob = await links("alice", "bob", run=False)
+    alice.policy.forbidden.add("127.0.0.1")
+    for peer in (alice, bob):
+        await peer.start(peer.addresses)
+    await alice.until(lambda: alice.policy.asked)
+    alice.table.set_policy(bob.policy)
+    await alice.until(up(alice, bob))
+
+
 async def test_what_waited_in_the_queue_is_sent_in_order(links):
     alice, bob = await links("alice", "bob", packet_bytes=8000, run=False)
     alice.config = msgspec.structs.replace(alice.config, queue_cells=4096)

@@ -14,11 +14,11 @@ from peerd.membership import Authority, certificates
 from peerd.membership.ledger import Ledger
 from peerd.membership.roster import Roster
 from peerd.membership.trust import Trust
-from peerd.pb import mixing_pb2, node_pb2, peers_pb2, runs_pb2
+from peerd.pb import config_pb2, logs_pb2, mixing_pb2, node_pb2, peers_pb2, runs_pb2
 
 METHODS = [
     f"/{service.full_name}/{method.name}"
-    for pb in (node_pb2, mixing_pb2, peers_pb2, runs_pb2)
+    for pb in (node_pb2, mixing_pb2, peers_pb2, runs_pb2, config_pb2, logs_pb2)
     for service in pb.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]

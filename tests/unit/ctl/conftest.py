@@ -23,6 +23,10 @@ from ctl.cli import cli
 from ctl.contexts import Contexts, Endpoint
 from ctl.testbed import Plan
 from peerd.pb import (
+    config_pb2,
+    config_pb2_grpc,
+    logs_pb2,
+    logs_pb2_grpc,
     mixing_pb2,
     mixing_pb2_grpc,
     node_pb2,
@@ -116,6 +120,14 @@ class FakePeer:
         self.past: dict[str, runs_pb2.RunStatus] = {}
         self.parts: list[runs_pb2.ExportPart] = []
         self.exported: list[runs_pb2.ExportRequest] = []
+        self.config = config_pb2.ConfigStatus()
+        self.change = config_pb2.ConfigChange()
+        """What every change answers, and a comparison."""
+        self.asked: list[Any] = []
+        """Requests of a change or comparison."""
+        self.logged: list[logs_pb2.LogBatch] = []
+        self.logs_coming: list[logs_pb2.LogBatch] = []
+        """After those, for who follows; then the stream breaks."""
 
 
 class _Servicer(
@@ -123,8 +135,10 @@ class _Servicer(
     mixing_pb2_grpc.MixingServicer,
     peers_pb2_grpc.PeersServicer,
     runs_pb2_grpc.RunsServicer,
+    config_pb2_grpc.ConfigServicer,
+    logs_pb2_grpc.LogsServicer,
 ):
-    """All four nouns; `Get` of mixing and runs are told apart by the request."""
+    """All nouns; calls of one name, such as `Get`, are told apart by the request."""
 
     def __init__(self, peer: FakePeer) -> None:
         self._peer = peer
@@ -149,6 +163,8 @@ class _Servicer(
         self._check("Get", context)
         if isinstance(request, mixing_pb2.GetMixingRequest):
             return self._peer.mixing
+        if isinstance(request, config_pb2.GetConfigRequest):
+            return self._peer.config
         return self._run(self._peer.run.state or "running")
 
     def Measure(self, request: Any, context: grpc.ServicerContext) -> mixing_pb2.MixingMeasured:
@@ -183,9 +199,33 @@ class _Servicer(
         self._check("Resume", context)
         return self._run("running")
 
-    def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[runs_pb2.RunStatus]:
+    def Compare(self, request: Any, context: grpc.ServicerContext) -> config_pb2.ConfigChange:
+        return self._asked("Compare", request, context)
+
+    def Set(self, request: Any, context: grpc.ServicerContext) -> config_pb2.ConfigChange:
+        return self._asked("Set", request, context)
+
+    def Reload(self, request: Any, context: grpc.ServicerContext) -> config_pb2.ConfigChange:
+        return self._asked("Reload", request, context)
+
+    def _asked(self, name: str, request: Any, context: grpc.ServicerContext) -> config_pb2.ConfigChange:
+        self._check(name, context)
+        self._peer.asked.append(request)
+        return self._peer.change
+
+    def _logs(self, request: Any, context: grpc.ServicerContext) -> Iterator[logs_pb2.LogBatch]:
+        self._peer.asked.append(request)
+        yield from self._peer.logged
+        if request.follow:
+            yield from self._peer.logs_coming
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         self._check("Watch", context)
-        yield from self._peer.watch
+        if isinstance(request, logs_pb2.WatchLogsRequest):
+            yield from self._logs(request, context)
+        else:
+            yield from self._peer.watch
 
     def Past(self, request: Any, context: grpc.ServicerContext) -> runs_pb2.RunStatus:
         self._check("Past", context)
@@ -295,6 +335,8 @@ def make_server(peer: FakePeer) -> grpc.Server:
     peers_pb2_grpc.add_PeersServicer_to_server(servicer, server)
     runs_pb2_grpc.add_RunsServicer_to_server(servicer, server)
     mixing_pb2_grpc.add_MixingServicer_to_server(servicer, server)
+    config_pb2_grpc.add_ConfigServicer_to_server(servicer, server)
+    logs_pb2_grpc.add_LogsServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(peer.healthy, server)
     return server
 

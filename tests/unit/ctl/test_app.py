@@ -38,6 +38,7 @@ def test_all_commands_are_there() -> None:
         "experiment linking", "experiment encodings", "experiment poison",
         "events", "node drain", "node health", "task list", "task show", "task partition",
         "run checkpoints", "run export", "run compare", "dashboard",
+        "config show", "config validate", "config diff", "config set", "config reload", "logs",
     }  # fmt: skip
     assert {" ".join(path) for path in EVERY} == expected
 

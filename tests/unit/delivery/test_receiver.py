@@ -44,3 +44,14 @@ def test_drop_cover_is_acknowledged_like_a_message():
     (ack,) = Receiver(GEOMETRY, CODEC, 1024).receive(message(payload=b""), MIXING)
     assert isinstance(ack, Inject)
     assert ack.delay == 0.5
+
+
+def test_a_limit_that_changes_forgets_nothing_at_once():
+    receiver, first = Receiver(GEOMETRY, CODEC, 1024), message()
+    receiver.receive(first, MIXING)
+    receiver.set_limit(2)
+    receiver.receive(message(), MIXING)
+    assert receiver.receive(first, MIXING)[1] == Dropped(DropReason.DUPLICATE)
+    for _ in range(4):
+        receiver.receive(message(), MIXING)
+    assert receiver.receive(first, MIXING)[1] == Received(b"hello")  # two generations of two

@@ -34,3 +34,13 @@ def test_always_within_its_bounds(samples, attempt):
     for sample in samples:
         rtt.sample(sample)
     assert 0.5 <= rtt.timeout(attempt) <= 30.0
+
+
+def test_limits_that_change_hold_at_once_and_what_was_measured_stays():
+    rtt = RttEstimator(initial=3.0, minimum=0.5, maximum=10.0)
+    rtt.set_limits(5.0, 1.0, 8.0)
+    assert [rtt.timeout(n) for n in (1, 2)] == [5.0, 8.0]
+    rtt.sample(0.1)
+    rtt.set_limits(9.0, 2.0, 8.0)
+    assert [rtt.timeout(n) for n in (1, 2, 3)] == [2.0, 4.0, 8.0]
+    assert rtt.smoothed == 0.1

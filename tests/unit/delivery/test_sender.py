@@ -73,6 +73,9 @@ class Arq(RuleBasedStateMachine):
         self.directory = Directory()
         rng = random.Random(5)
         self.sender = Sender(ME, GEOMETRY, CONFIG, MIXING, PathSelector(self.directory, rng), rng)
+        self.config = CONFIG
+        self.under_way = 0
+        """When the limits last changed."""
         self.tags = 0
         self.to = {}
         self.named = {}
@@ -101,7 +104,16 @@ class Arq(RuleBasedStateMachine):
             self.tags += 1
         else:
             assert refused is DropReason.SEND_QUEUE_FULL
-            assert self.sender.queued == CONFIG.queue_limit
+            assert self.sender.queued >= self.config.queue_limit
+
+    @rule(in_flight=st.integers(1, 6), queue=st.integers(1, 30), attempts=st.integers(1, 4))
+    def reconfigure(self, in_flight, queue, attempts):
+        """Limits change at any time; what is queued or under way is settled once all the same."""
+        before = self.sender.queued, self.sender.in_flight
+        self.config = DeliveryConfig(max_in_flight=in_flight, max_attempts=attempts, queue_limit=queue)
+        self.sender.set_config(self.config)
+        self.under_way = before[1]
+        assert (self.sender.queued, self.sender.in_flight) == before
 
     @precondition(lambda self: self.named)
     @rule(data=st.data())
@@ -110,7 +122,7 @@ class Arq(RuleBasedStateMachine):
         tag = data.draw(st.sampled_from(sorted(self.named)))
         if not self.settled[tag]:
             refused = self.sender.send(self.to[tag], b"p%d" % tag, tag, self.named[tag])
-            assert refused is None or self.sender.queued == CONFIG.queue_limit
+            assert refused is None or self.sender.queued >= self.config.queue_limit
 
     @rule(to=st.sampled_from(PEERS))
     def send_named(self, to):
@@ -167,7 +179,7 @@ class Arq(RuleBasedStateMachine):
     @invariant()
     def once_and_bounded(self):
         assert set(self.settled.values()) <= {1}
-        assert self.sender.in_flight <= CONFIG.max_in_flight
+        assert self.sender.in_flight <= max(self.config.max_in_flight, self.under_way)
         open_now = self.sender.in_flight + self.sender.queued
         assert open_now + len(self.settled) == self.tags
 

@@ -63,3 +63,17 @@ def test_always_within_its_bounds(limit, events):
         else:
             window.acked(excess)
         assert min(4, limit) <= window.size <= limit
+
+
+@given(st.lists(st.one_of(st.integers(1, 200), st.floats(-1.0, 100.0), st.none()), max_size=200))
+def test_a_limit_that_changes_holds_at_once(events):
+    window, limit = Window(128), 128
+    for number, event in enumerate(events):
+        if isinstance(event, int):
+            limit = event
+            window.set_limit(limit)
+        elif event is None:
+            window.timed_out(float(number))
+        else:
+            window.acked(event)
+        assert min(4, limit) <= window.size <= limit

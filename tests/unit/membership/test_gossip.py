@@ -392,3 +392,11 @@ def test_skew_is_what_the_fastest_of_the_last_summaries_says(net):
     assert said[0] == pytest.approx(-0.5, abs=0.01)
     assert all(1.2 < skew <= 1.901 for skew in said[20:])
     assert net.receive(other, me, encode_wanted([bytes(17)], CELL)[0]).skew is None
+
+
+def test_an_interval_that_changes_is_drawn_anew(lab):
+    gossip = Gossip(lab.roster(), CELL, 1000.0, random.Random(1), 0.0)
+    gossip.set_interval(2.0, 50.0)
+    assert 50.0 <= gossip.next_deadline() <= 52.0
+    gossip.tick([], gossip.next_deadline(), 0.0)
+    assert 52.0 <= gossip.next_deadline() <= 54.0

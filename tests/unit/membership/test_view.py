@@ -739,3 +739,18 @@ def test_every_change_that_is_told_is_one_of_the_table(events):
             assert any(after == change.state for (before, _), after in TABLE.items() if before == state)
             state = change.state
         assert view.state(A)[0] == state
+
+
+def test_limits_that_change_hold_from_then_on(fresh):
+    fresh.learn(make(A, EPOCH), 100.0)
+    fresh.link_up(A, 101.0)
+    fresh.link_down(A, 102.0)
+    fresh.set_limits(1.0, LIMIT, HALF_LIFE)
+    assert fresh.next_deadline() == 103.0
+    assert fresh.tick(103.0) == [Change(A, "dead")]
+    fresh.set_limits(DEAD_AFTER, 1, 10.0)
+    fresh.link_up(A, 104.0)
+    fresh.link_down(A, 105.0)
+    fresh.link_up(A, 106.0)
+    assert fresh.damped(A)
+    assert fresh.next_deadline() < 105.0 + 2 * 10.0

@@ -152,6 +152,19 @@ def test_the_inbox_is_bounded():
     assert node.drops == {DropReason.INBOX_FULL: 4}
 
 
+def test_a_smaller_inbox_takes_nothing_more_and_drops_nothing_that_waits():
+    node = Node(relay=RelayConfig(inbox_limit=32))
+    for _ in range(30):
+        node.mixnet.arrived(b"x", 0.0)
+    node.mixnet.set_relay(RelayConfig(inbox_limit=16))
+    node.mixnet.arrived(b"x", 0.0)
+    assert node.mixnet.inbox_depth == 30
+    assert node.drops == {DropReason.INBOX_FULL: 1}
+    node.mixnet.set_relay(RelayConfig(inbox_limit=40))
+    node.mixnet.arrived(b"x", 0.0)
+    assert node.mixnet.inbox_depth == 31
+
+
 def test_a_turn_is_short_whatever_waits():
     node = Node()
     for _ in range(100):

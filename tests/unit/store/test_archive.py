@@ -92,6 +92,18 @@ def test_nothing_is_written_where_none_are_to_be_kept(folder):
     assert archive.entries() == []
 
 
+def test_how_many_are_kept_may_change_with_the_next_one_written(archive):
+    for number in range(1, 5):
+        archive.write(SPEC, number, vector(number), 0.5 + (number == 1) / 4, 9)
+    assert rounds(archive) == [1, 3, 4]
+    archive.keep = 1
+    archive.write(SPEC, 5, vector(5), 0.5, 9)
+    assert rounds(archive) == [1, 5]
+    archive.keep = 0
+    archive.write(SPEC, 6, vector(6), 0.9, 9)
+    assert rounds(archive) == [1, 5]
+
+
 def test_only_the_last_runs_keep_models(archive, folder):
     for number in range(RUNS + 2):
         spec = msgspec.structs.replace(SPEC, run_id=f"{number:032x}")
