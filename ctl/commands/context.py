@@ -95,14 +95,15 @@ def list_contexts(settings: Settings) -> None:
       peerctl --testbed ./testbed context list
     """
     contexts = effective(settings)
-    if settings.output == "json":
-        render.print_json(
+    if settings.for_programs:
+        render.print_data(
             {
                 "file": str(contexts.path),
                 "current": contexts.current,
                 "operator": None if contexts.operator is None else str(contexts.operator),
                 "endpoints": {e.name: e.address for e in contexts.endpoints.values()},
-            }
+            },
+            settings.output,
         )
         return
     rows = [
@@ -154,8 +155,8 @@ def operator(settings: Settings, certificate: Path | None, none: bool) -> None:
     contexts = Contexts.load(default_path())
     found = None if certificate is None else operator_tls(certificate, "any").cert
     replace(contexts, operator=found).save()
-    if settings.output == "json":
-        render.print_json({"operator": None if found is None else str(found)})
+    if settings.for_programs:
+        render.print_data({"operator": None if found is None else str(found)}, settings.output)
     else:
         click.echo("no operator" if found is None else f"{found} signs what is told to the whole network")
 
@@ -175,7 +176,7 @@ def remove(settings: Settings, name: str) -> None:
 
 
 def _said(settings: Settings, name: str, text: str) -> None:
-    if settings.output == "json":
-        render.print_json({"context": name})
+    if settings.for_programs:
+        render.print_data({"context": name}, settings.output)
     else:
         click.echo(text)

@@ -97,10 +97,10 @@ def demo(
         samples_per_round=samples,
         shards=None if schedule is None else peers,
     )
-    json = settings.output == "json"
+    quiet = settings.for_programs
     folder = Path(tempfile.mkdtemp(prefix="peerd-demo-"))
     script = Script(plan, spec, folder, keep, patience, schedule)
-    with view(render.progress_console(stderr=json), silent=json) as shown:
+    with view(render.progress_console(stderr=quiet), silent=quiet) as shown:
         outcome = aio.run(play(script, shown))
     summary = summarise(outcome.nodes, outcome.runs, outcome.agreement, outcome.seconds)
     if schedule is not None:
@@ -109,10 +109,10 @@ def demo(
         summary["notes"].append(f"{' and '.join(sorted(gone))} went: what they did is in no figure")
     if keep:
         remember_testbed(folder)
-    if json:
-        render.print_json(summary | ({"dir": str(folder)} if keep else {}))
+    if quiet:
+        render.print_data(summary | ({"dir": str(folder)} if keep else {}), settings.output)
     else:
         render.show(final(summary, list(outcome.runs.values())))
     if keep:
         for line in how_to_use(folder, list(outcome.runs)):
-            click.echo(line, err=json)
+            click.echo(line, err=quiet)

@@ -13,7 +13,7 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 
 from ctl import aio, compare, export, render
-from ctl.app import Command, ask, pass_settings, show
+from ctl.app import Command, pass_settings, report, watchable
 from ctl.client import Client
 from ctl.fanout import Answer, fan_out
 from ctl.targets import Settings, resolve
@@ -34,6 +34,7 @@ Checkpoint = runs_pb2.Checkpoint
 
 @click.command("checkpoints", cls=Command)
 @RUN
+@watchable
 @pass_settings
 def checkpoints(settings: Settings, run_id: str) -> int:
     """The models of closed rounds that each peer keeps: the newest of a run, and its best.
@@ -46,8 +47,7 @@ def checkpoints(settings: Settings, run_id: str) -> int:
       peerctl run checkpoints
       peerctl --all run checkpoints --run 5f0c -o json
     """
-    targets, answers = ask(settings, lambda client: client.checkpoints(run_id))
-    return show(settings, targets, answers, _plain, _table)
+    return report(settings, lambda client: client.checkpoints(run_id), _plain, _table)
 
 
 def _plain(found: Sequence[Checkpoint]) -> list[dict[str, Any]]:
@@ -153,8 +153,8 @@ def _refuse_foreign(task: str, own_task: str | None) -> None:
 
 def _tell_export(settings: Settings, done: export.Exported, out: Path, form: str) -> None:
     (one,) = _plain([done.checkpoint])
-    if settings.output == "json":
-        render.print_json(one | {"file": str(out), "format": form, "tensors": done.tensors})
+    if settings.for_programs:
+        render.print_data(one | {"file": str(out), "format": form, "tensors": done.tensors}, settings.output)
         return
     measured = f", accuracy {one['accuracy']:.4f}" if one["test_samples"] else ""
     click.echo(
@@ -195,8 +195,8 @@ def compare_runs(settings: Settings, /, runs: tuple[str, ...], plot: Path | None
         code = code or failed
     if plot is not None:
         compare.draw(found, plot)
-    if settings.output == "json":
-        render.print_json([_as_json(run) for run in found])
+    if settings.for_programs:
+        render.print_data([_as_json(run) for run in found], settings.output)
         return code
     drawn = [f"Drawn: {plot}"] if plot is not None else []
     render.show(Lines(_overview(found), "", _by_round(found), *drawn))

@@ -8,7 +8,7 @@ import click
 from rich.console import RenderableType
 
 from ctl import render
-from ctl.app import Command, ask, pass_settings, show
+from ctl.app import Command, pass_settings, report, watchable
 from ctl.client import Client
 from ctl.fanout import Answer
 from ctl.targets import Settings
@@ -31,6 +31,7 @@ SPARE = ("Up#", "RTT#", "Run", "Forwarded#", "Memory#")
 
 
 @click.command(cls=Command)
+@watchable
 @pass_settings
 def status(settings: Settings) -> int:
     """How the daemon is: peers, mixing, run, traffic, resources.
@@ -41,9 +42,7 @@ def status(settings: Settings) -> int:
       peerctl --all status                    one line for every peer
       peerctl --on alice,bob status -o json
     """
-    targets, answers = ask(settings, Client.status)
-    look = _rows if targets.many else _detail
-    return show(settings, targets, answers, _data, look)
+    return report(settings, Client.status, _data, _rows if settings.many else _detail)
 
 
 def _data(status: NodeStatus) -> dict[str, object]:

@@ -77,8 +77,8 @@ def list_(settings: Settings) -> None:
       peerctl task list -o json
     """
     found = tasks.list_tasks()
-    if settings.output == "json":
-        render.print_json(found)
+    if settings.for_programs:
+        render.print_data(found, settings.output)
     else:
         rows = ((one["name"], one["kind"], one["summary"]) for one in found)
         render.show(render.table(("Task", "Kind", "What it is"), rows))
@@ -99,8 +99,8 @@ def show(
       peerctl task show mymodule:make
     """
     found = tasks.show_task(_spec(task, data_dir, options), str(task_path.resolve()))
-    if settings.output == "json":
-        render.print_json(found)
+    if settings.for_programs:
+        render.print_data(found, settings.output)
         return
     options_are = ", ".join(f"{name} ({value})" for name, value in found["options"].items())
     pairs = [
@@ -165,8 +165,8 @@ def partition(
     divided = tasks.divide(spec, peers, str(task_path.resolve()))
     if plot is not None:
         looks.draw(divided, plot)
-    if settings.output == "json":
-        render.print_json(divided | {"files": [str(plot)] if plot is not None else []})
+    if settings.for_programs:
+        render.print_data(divided | {"files": [str(plot)] if plot is not None else []}, settings.output)
         return
     total = f"{divided['samples']} training samples, {divided['test_samples']} test samples"
     drawn = [f"Drawn: {plot}"] if plot is not None else []

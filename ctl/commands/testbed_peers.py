@@ -174,14 +174,14 @@ def _plan(found: Testbed, peers: int) -> Plan:
 
 def _progress(settings: Settings) -> Progress:
     def progress(text: str, complete: bool) -> None:
-        if complete and settings.output != "json":
+        if complete and not settings.for_programs:
             click.echo(text)
 
     return progress
 
 
 def _said(settings: Settings, found: Testbed, name: str, state: str, text: str) -> None:
-    if settings.output == "json":
-        render.print_json({"dir": str(found.folder), "peer": name, "state": state})
+    if settings.for_programs:
+        render.print_data({"dir": str(found.folder), "peer": name, "state": state}, settings.output)
     else:
         click.echo(text)

@@ -29,8 +29,8 @@ def version(settings: Settings) -> None:
         "python": platform.python_version(),
         **{package: _version(package) for package in ("grpcio", "protobuf", "sphinxmix", "torch")},
     }
-    if settings.output == "json":
-        render.print_json(data)
+    if settings.for_programs:
+        render.print_data(data, settings.output)
         return
     pairs = [(key, value or "not installed") for key, value in data.items()]
     render.show(render.details(pairs))
