@@ -46,8 +46,8 @@ HELP = f"""Steer the peers of a network that trains a model over a mixnet.
     are understood before and after a command's name.
 
     --output json (or yaml) prints the bare object of one peer, or with --all or --on one object under
-    the peers' names: {{"alice": {{...}}}}. Errors are then such, too: {{"error": ...}} or {{"errors": ...}} on
-    stderr.
+    the peers' names: {{"alice": {{...}}}}. Errors are then such, too: {{"error": ...}} or {{"errors": ...}}
+    on stderr.
     With --watch [INTERVAL] commands that report do so again and again: redrawn in a terminal, else one
     document after the other.
 {EXIT_CODES}"""
