@@ -18,7 +18,7 @@ from ctl import aio, render, repeat
 from ctl.client import Client
 from ctl.fanout import Answer, Answers, fan_out
 from ctl.targets import Settings, Targets, resolve
-from ctl.text import Duration, duration
+from ctl.text import Duration
 from peerd.errors import InvalidInputError, PeerdError
 
 T = TypeVar("T")
@@ -96,20 +96,14 @@ def watchable(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--watch",
         metavar="[INTERVAL]",
-        type=Duration(positive=True),
+        type=repeat.INTERVAL,
         is_flag=False,
         flag_value=repeat.INTERVAL_SECONDS,
         default=None,
         expose_value=False,
-        callback=_store_interval,
+        callback=_store,
         help="Again and again, until Ctrl-C.  [default: every 2s]",
     )(command)
-
-
-def _store_interval(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
-    if value is not None and value < repeat.LEAST_SECONDS:
-        raise click.BadParameter(f"at least {duration(repeat.LEAST_SECONDS)}", ctx, param)
-    _store(ctx, param, value)
 
 
 class Command(click.Command):

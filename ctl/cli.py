@@ -17,6 +17,7 @@ from ctl.commands import (
     status,
     task,
     testbed,
+    top,
     version,
 )
 
@@ -61,6 +62,7 @@ cli = Root(
         for command in (
             status.status,
             peers.peers,
+            top.top,
             events.events,
             node.node,
             mix.mix,

@@ -17,11 +17,12 @@ from ctl import render
 from ctl.client import Client
 from ctl.contexts import Endpoint
 from ctl.fanout import Answers, Standing
-from ctl.text import duration, one_line
+from ctl.text import Duration, duration, one_line
 
 T = TypeVar("T")
 INTERVAL_SECONDS = 2.0
-LEAST_SECONDS = 0.2
+INTERVAL = Duration(least=0.2)
+"""A click type."""
 REDRAWS_PER_SECOND = 2
 """In between, for a terminal whose size changes."""
 

@@ -31,7 +31,8 @@ EVERY = sorted(commands(cli))
 
 def test_all_commands_are_there() -> None:
     expected = {
-        "status", "peers", "demo", "version", "completion", "mix show", "mix set", "mix presets", "run start",
+        "status", "peers", "top",
+        "demo", "version", "completion", "mix show", "mix set", "mix presets", "run start",
         "run stop", "run pause", "run resume", "run show", "run watch", "run privacy", "network create",
         "network enroll", "network sign", "network show", "network operator", "network delegate",
         "network revoke", "network rotate-ca", "network publish", "network invite", "context add",
@@ -68,7 +69,7 @@ def test_the_main_help_documents_the_exit_codes(peerctl: Any) -> None:
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "--frob"], "No such option '--frob'"),
         (["--output", "xml", "status"], "'xml' is not one of"),
-        (["status", "--watch", "0.1"], "at least 200ms"),
+        (["status", "--watch", "0.1"], "'0.1' must be at least 200ms"),
         (["status", "--watch", "often"], "'often' is not a duration"),
         (["--timeout", "soon", "status"], "'soon' is not a duration"),
         (["mix", "set", "--hops", "x"], "'x' is not a valid integer"),
