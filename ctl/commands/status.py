@@ -8,6 +8,7 @@ import click
 from rich.console import RenderableType
 
 from ctl import render
+from ctl.alarms import ALARMS
 from ctl.app import Command, pass_settings, report, watchable
 from ctl.client import Client
 from ctl.fanout import Answer
@@ -18,15 +19,6 @@ from peerd.pb import node_pb2
 NodeStatus = node_pb2.NodeStatus
 COLUMNS = ("Peer", "Up#", "Alive#", "Run", "Stage", "Round#", "Memory#", "Forwarded#",
            "RTT#", "Gave up#", "Dropped#", "Alarms")  # fmt: skip
-ALARMS = {
-    "direct": "DIRECT MODE: no mixnet, NO ANONYMITY (peerctl mix set --direct off)",
-    "tracing": "TRACING: every packet's way is written down, NO ANONYMITY ([trace] file)",
-    "blending": "BLENDING: loop cover does not come back (peerctl mix show)",
-    "disk": "DISK: state cannot be written, so a restart would lose it; relaying goes on (free some space)",
-    "clock": "CLOCK: this peer's and the others' differ too much (peerctl peers -o json; set the clock)",
-    "identity": "IDENTITY: a second daemon runs with this peer's keys (peerctl events); end one of the two",
-}
-"""What the daemon's alarms mean."""
 SPARE = ("Up#", "RTT#", "Run", "Forwarded#", "Memory#")
 
 
