@@ -31,7 +31,7 @@ EVERY = sorted(commands(cli))
 
 def test_all_commands_are_there() -> None:
     expected = {
-        "status", "peers", "top", "doctor",
+        "status", "peers", "top", "doctor", "support-bundle",
         "demo", "version", "completion", "mix show", "mix set", "mix presets", "run start",
         "run stop", "run pause", "run resume", "run show", "run watch", "run privacy", "network create",
         "network enroll", "network sign", "network show", "network operator", "network delegate",
