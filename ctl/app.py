@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 from rich.console import RenderableType
 
-from ctl import aio, render, repeat
+from ctl import aio, complete, render, repeat
 from ctl.client import Client
 from ctl.fanout import Answer, Answers, fan_out
 from ctl.targets import Settings, Targets, resolve
@@ -60,7 +60,12 @@ def _global_options(hidden: bool) -> list[click.Option]:
 
     folder = click.Path(path_type=Path, file_okay=False)
     return [
-        option("--context", metavar="NAME", help="The peer of this name in the contexts file."),
+        option(
+            "--context",
+            metavar="NAME",
+            shell_complete=complete.peer,
+            help="The peer of this name in the contexts file.",
+        ),
         option(
             "--endpoint",
             metavar="ENDPOINT",
@@ -74,7 +79,12 @@ def _global_options(hidden: bool) -> list[click.Option]:
         ),
         option("--testbed", metavar="DIR", type=folder, help="Names are those of this testbed."),
         option("--all", is_flag=True, help="Every peer of the contexts file or testbed."),
-        option("--on", metavar="A,B", help="These peers of the contexts file or testbed."),
+        option(
+            "--on",
+            metavar="A,B",
+            shell_complete=complete.peers,
+            help="These peers of the contexts file or testbed.",
+        ),
         option(
             "--output",
             "-o",
@@ -102,7 +112,7 @@ def watchable(command: Callable[..., Any]) -> Callable[..., Any]:
         default=None,
         expose_value=False,
         callback=_store,
-        help="Again and again, until Ctrl-C.  [default: every 2s]",
+        help="Again and again, until Ctrl-C.  [default: every 5s]",
     )(command)
 
 

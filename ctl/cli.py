@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import click
+
 from ctl.app import EXIT_CODES, Root
 from ctl.commands import (
     completion,
@@ -10,6 +12,7 @@ from ctl.commands import (
     doctor,
     events,
     experiment,
+    man,
     mix,
     network,
     node,
@@ -22,6 +25,7 @@ from ctl.commands import (
     top,
     version,
 )
+from peerd import __version__
 
 HELP = f"""Steer the peers of a network that trains a model over a mixnet.
 
@@ -79,7 +83,9 @@ cli = Root(
             experiment.experiment,
             version.version,
             completion.completion,
+            man.man,
         )
         if command.name is not None
     },
 )
+click.version_option(__version__, prog_name="peerctl", message="%(prog)s %(version)s")(cli)

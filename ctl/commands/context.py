@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ctl import render
+from ctl import complete, render
 from ctl.app import Command, Group, pass_settings
 from ctl.contexts import UNIX, Contexts, Endpoint, Tls, default_path, operator_tls, unix_address
 from ctl.targets import Settings, effective
@@ -123,7 +123,7 @@ def list_contexts(settings: Settings) -> None:
 
 
 @context.command("use", cls=Command)
-@click.argument("name")
+@click.argument("name", shell_complete=complete.own_context)
 @pass_settings
 def use(settings: Settings, name: str) -> None:
     """Make NAME the endpoint that commands ask when they name none.
@@ -162,7 +162,7 @@ def operator(settings: Settings, certificate: Path | None, none: bool) -> None:
 
 
 @context.command("remove", cls=Command)
-@click.argument("name")
+@click.argument("name", shell_complete=complete.own_context)
 @pass_settings
 def remove(settings: Settings, name: str) -> None:
     """Forget NAME. The peer itself is not touched.

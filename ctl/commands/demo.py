@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ctl import aio, render
+from ctl import aio, complete, render
 from ctl.app import Command, pass_settings
 from ctl.choices import HOPS, PRESET, STRATEGY
 from ctl.churn import demo_schedule
@@ -32,7 +32,13 @@ UNDRAWN = "0" * 32
 @click.option("--rounds", type=int, help="[default: 5; --churn 8]")
 @click.option("--churn", "churning", is_flag=True, help="Two peers join late, one leaves, one crashes.")
 @click.option("--hops", type=HOPS, default=3, show_default=True, help="Mix nodes on every path.")
-@click.option("--task", default="digits-cnn", show_default=True, help="digits-cnn or mnist-cnn.")
+@click.option(
+    "--task",
+    default="digits-cnn",
+    show_default=True,
+    shell_complete=complete.task,
+    help="digits-cnn or mnist-cnn.",
+)
 @click.option("--strategy", type=STRATEGY, default="exponential", show_default=True)
 @click.option("--preset", type=PRESET, help="Mixing parameters together; goes before --strategy.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="mnist-cnn: its four IDX files.")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from ctl import aio, render, resuming, steering
+from ctl import aio, complete, render, resuming, steering
 from ctl.app import Command, Group, UserInterruptError, ask, pass_settings, report, show, watchable
 from ctl.board import ENDED, runs_and_rounds, runs_table
 from ctl.client import Client
@@ -213,7 +213,12 @@ def pause(settings: Settings) -> int:
 
 @run.command("resume", cls=Command)
 @click.option(
-    "--run", "run_id", default="", metavar="ID", help="Whose model, by its first digits.  [default: the last]"
+    "--run",
+    "run_id",
+    default="",
+    metavar="ID",
+    shell_complete=complete.run_id,
+    help="Whose model, by its first digits.  [default: the last]",
 )
 @click.option(
     "--round", "round_number", type=click.IntRange(min=1), help="Of which round.  [default: the newest]"

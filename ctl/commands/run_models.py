@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Group as Lines
 from rich.console import RenderableType
 
-from ctl import aio, compare, export, render
+from ctl import aio, compare, complete, export, render
 from ctl.app import Command, pass_settings, report, watchable
 from ctl.client import Client
 from ctl.fanout import Answer, fan_out
@@ -23,7 +23,14 @@ from peerd.pb import runs_pb2
 from peerd.types import SHIPPED_TASKS
 
 FORMAT = click.Choice(["safetensors", "torch"])
-RUN = click.option("--run", "run_id", default="", metavar="ID", help="By its first digits.")
+RUN = click.option(
+    "--run",
+    "run_id",
+    default="",
+    metavar="ID",
+    shell_complete=complete.run_id,
+    help="By its first digits.",
+)
 _RUN_ID = re.compile(r"[0-9a-f]{4,32}", re.ASCII)
 COLUMNS = ("Run", "Task", "Encoding", "Aggregator", "Rounds#", "Best#", "in round#", "Final#", "Round takes#",
            "Received#", "Ended by")  # fmt: skip
@@ -164,7 +171,7 @@ def _tell_export(settings: Settings, done: export.Exported, out: Path, form: str
 
 
 @click.command("compare", cls=Command)
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete.run_id)
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this PNG file.")
 @pass_settings
 def compare_runs(settings: Settings, /, runs: tuple[str, ...], plot: Path | None) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Group as Lines
 
-from ctl import render, tasks
+from ctl import complete, render, tasks
 from ctl.app import Command, Group, pass_settings
 from ctl.choices import PARTITION, named_values
 from ctl.defaults import make_spec
@@ -28,7 +28,7 @@ def _task_options(command: Any) -> Any:
     """What says which task, on which files."""
     folder = click.Path(path_type=Path)
     options: list[Decorator] = [
-        click.argument("task"),
+        click.argument("task", shell_complete=complete.task),
         click.option("--data-dir", type=folder, help="Where the task's files are."),
         click.option(
             "--task-path",

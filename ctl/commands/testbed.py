@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ctl import aio, render
+from ctl import aio, complete, render
 from ctl.app import Command, Group, pass_settings
 from ctl.choices import HOPS, PRESET, STRATEGY
 from ctl.client import Client
@@ -201,7 +201,7 @@ def _within(path: str | Path, testbed: Testbed) -> str:
 @FOLDER
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=20, show_default=True)
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete.testbed_peer)
 @pass_settings
 def show_logs(
     settings: Settings, folder: Path | None, follow: bool, lines: int, names: tuple[str, ...]

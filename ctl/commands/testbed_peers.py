@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ctl import aio, draining, render
+from ctl import aio, complete, draining, render
 from ctl.app import Command, pass_settings
 from ctl.targets import Settings, remembered_testbed
 from ctl.testbed import Plan, Testbed
@@ -24,7 +24,7 @@ FOLDER = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="The testbed's folder.  [default: the running one, or ./testbed]",
 )
-NAME = click.argument("name")
+NAME = click.argument("name", shell_complete=complete.testbed_peer)
 PATIENCE = click.option("--patience", type=Duration(), default=60.0, help="For start-up.  [default: 1m]")
 END_SECONDS = 20.0
 """A daemon that has drained ends within this."""
@@ -32,7 +32,7 @@ END_SECONDS = 20.0
 
 @click.command("add", cls=Command)
 @FOLDER
-@NAME
+@click.argument("name")
 @PATIENCE
 @pass_settings
 def add(settings: Settings, folder: Path | None, name: str, patience: float) -> None:

@@ -9,7 +9,7 @@ import click
 
 from ctl import aio, render
 from ctl.app import Command, pass_settings
-from ctl.repeat import INTERVAL, INTERVAL_SECONDS
+from ctl.repeat import INTERVAL
 from ctl.targets import Settings, resolve
 from ctl.top.marks import Marks
 from ctl.top.model import Model
@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 5.0
 
 
 @click.command(cls=Command)
-@click.option("--interval", type=INTERVAL, default=INTERVAL_SECONDS, help="Between samples.  [default: 2s]")
+@click.option("--interval", type=INTERVAL, default=2.0, help="Between samples.  [default: 2s]")
 @click.option("--once", is_flag=True, help="Print one frame, of rates over one interval, and end.")
 @pass_settings
 def top(settings: Settings, interval: float, once: bool) -> int:

@@ -33,13 +33,13 @@ FULL = {
 
 def check_peers(told: Sequence[Told], now: float | None = None) -> Iterator[Finding]:
     """Peer by peer, then all together. `now`: Unix time, for certificates."""
-    names = {one.name for one in told}
+    there = {one.name for one in told if one.status is not None}
     for one in told:
         if one.error is not None or one.status is None:
             yield _no_answer(one.name, one.error)
             continue
         yield from _answering(one, one.status, time.time() if now is None else now)
-        yield from _links(one, names)
+        yield from _links(one, there)
         yield from _clock(one)
     yield from _network([one.status for one in told if one.status is not None])
 
@@ -103,13 +103,13 @@ def _full(about: str, dropped: Mapping[str, int]) -> Iterator[Finding]:
             yield warn(about, "drops", f"{number_of(number, 'packet')} dropped: {reason}", advice)
 
 
-def _links(one: Told, asked: set[str]) -> Iterator[Finding]:
+def _links(one: Told, there: set[str]) -> Iterator[Finding]:
     """From this peer to each other one that should be there."""
     expected = [peer for peer in one.peers if peer.state not in ("left", "revoked")]
     bad = [peer for peer in expected if peer.state != "alive" or "up" not in (peer.outbound, peer.inbound)]
     half = [peer for peer in expected if peer not in bad and {peer.outbound, peer.inbound} != {"up"}]
     for peer in bad:
-        yield _no_link(one.name, peer, peer.name in asked)
+        yield _no_link(one.name, peer, peer.name in there)
     for peer in half:
         way = "out" if peer.outbound != "up" else "in"
         yield warn(
@@ -135,11 +135,11 @@ def _links(one: Told, asked: set[str]) -> Iterator[Finding]:
         )
 
 
-def _no_link(name: str, peer: peers_pb2.Peer, asked: bool) -> Finding:
-    """`asked`: doctor has been told of that peer, so it should be there."""
+def _no_link(name: str, peer: peers_pb2.Peer, there: bool) -> Finding:
+    """`there`: that peer answers us, so it is the way that is closed."""
     where, state = one_line(peer.address) or "no address", one_line(peer.state)
     text = f"does not reach {one_line(peer.name)} at {where}: {state} for {seconds(peer.since_seconds)}"
-    if asked:
+    if there:
         return fail(name, "links", text, "open that address for this peer (firewall, [membership] advertise)")
     return warn(name, "links", text, "is it down? start it, let it drain next time, or revoke it")
 

@@ -31,7 +31,7 @@ EVERY = sorted(commands(cli))
 
 def test_all_commands_are_there() -> None:
     expected = {
-        "status", "peers", "top", "doctor", "support-bundle",
+        "status", "peers", "top", "doctor", "support-bundle", "man",
         "demo", "version", "completion", "mix show", "mix set", "mix presets", "run start",
         "run stop", "run pause", "run resume", "run show", "run watch", "run privacy", "network create",
         "network enroll", "network sign", "network show", "network operator", "network delegate",
@@ -188,7 +188,7 @@ def test_a_reader_that_goes_away_is_no_failure_to_tell_of(peers: Any) -> None:
         assert process.stdout is not None and process.stderr is not None
         assert json.loads(process.stdout.readline())["name"] == "alice"
         process.stdout.close()
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
         assert process.stderr.read() == ""
 
 
@@ -249,6 +249,7 @@ def test_version(peerctl: Any) -> None:
     data = peerctl.json("version")
     assert data["peerctl"] == __version__
     assert __version__ in peerctl("version").stdout
+    assert peerctl("--version").stdout == f"peerctl {__version__}\n"
 
 
 def test_it_does_not_import_torch_or_the_daemon() -> None:

@@ -122,3 +122,12 @@ def test_the_average_stays_among_what_it_averages_however_departures_are_grouped
     assert together.entropy_bits == pytest.approx(one_by_one.entropy_bits, abs=1e-6)
     assert together.mixed_packets == one_by_one.mixed_packets == sum(count for _, count in groups)
     assert together.entropy["exponential"].counts == one_by_one.entropy["exponential"].counts
+
+
+def test_a_quantile_is_of_all_samples_also_of_those_that_came_after_the_last_one_asked_for() -> None:
+    tally = Tally()
+    tally.acknowledged(1.0)
+    assert tally.rtt_quantile(0.5) == 1.0
+    tally.acknowledged(0.5)
+    assert tally.rtt_quantile(0.5) == 0.5
+    assert tally.rtt_quantile(1.0) == 1.0

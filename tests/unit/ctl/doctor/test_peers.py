@@ -122,14 +122,15 @@ def test_what_is_wrong_is_found_and_comes_with_advice(
     assert finding.advice
 
 
-def test_who_has_left_is_not_missed_and_who_was_not_asked_for_is_a_warning(told: Any) -> None:
+def test_who_has_left_is_not_missed_and_a_link_to_who_is_down_is_a_warning(told: Any) -> None:
     def left(status: Any, peers: dict[str, peers_pb2.Peer]) -> None:
         peers["bob"].state, peers["bob"].outbound, peers["bob"].inbound = "left", "down", "down"
 
     assert bad(told(left)) == []
-    only_alice = told(_away)[:1]
-    (finding,) = bad(only_alice)
-    assert (finding.level, finding.check) == ("warn", "links")
+    only_alice = [*told(_away)[:1], Told("bob", False, UnavailableError("bob: gone"))]
+    link, control = bad(only_alice)
+    assert (link.level, link.check, control.check) == ("warn", "links", "control")
+    assert "start it" in link.advice
 
 
 @pytest.mark.parametrize(

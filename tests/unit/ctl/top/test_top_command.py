@@ -48,7 +48,7 @@ def test_a_sample_an_interval(peers: Any) -> None:
         assert process.stdout is not None
         times = [json.loads(process.stdout.readline())["at"] for _ in range(3)]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
     assert times == sorted(times) and times[-1] - times[0] >= 0.3
 
 
