@@ -4,6 +4,7 @@ name, the exit codes, and the way a command asks peers and prints their answers.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 from rich.console import RenderableType
 
-from ctl import aio, render
+from ctl import aio, complete, render, repeat
 from ctl.client import Client
 from ctl.fanout import Answer, Answers, fan_out
 from ctl.targets import Settings, Targets, resolve
@@ -21,6 +22,7 @@ from ctl.text import Duration
 from peerd.errors import InvalidInputError, PeerdError
 
 T = TypeVar("T")
+_OUTPUT = re.compile(r"(?:^| )(?:--output[ =]|-o ?)(json|yaml)(?= |$)")
 EXIT_CODES = """
     \b
     Exit codes:
@@ -58,7 +60,12 @@ def _global_options(hidden: bool) -> list[click.Option]:
 
     folder = click.Path(path_type=Path, file_okay=False)
     return [
-        option("--context", metavar="NAME", help="The peer of this name in the contexts file."),
+        option(
+            "--context",
+            metavar="NAME",
+            shell_complete=complete.peer,
+            help="The peer of this name in the contexts file.",
+        ),
         option(
             "--endpoint",
             metavar="ENDPOINT",
@@ -72,11 +79,16 @@ def _global_options(hidden: bool) -> list[click.Option]:
         ),
         option("--testbed", metavar="DIR", type=folder, help="Names are those of this testbed."),
         option("--all", is_flag=True, help="Every peer of the contexts file or testbed."),
-        option("--on", metavar="A,B", help="These peers of the contexts file or testbed."),
+        option(
+            "--on",
+            metavar="A,B",
+            shell_complete=complete.peers,
+            help="These peers of the contexts file or testbed.",
+        ),
         option(
             "--output",
             "-o",
-            type=click.Choice(["table", "json"]),
+            type=click.Choice(render.OUTPUTS),
             visible=True,
             help="For people or for programs.  [default: table]",
         ),
@@ -87,6 +99,21 @@ def _global_options(hidden: bool) -> list[click.Option]:
             help="For each call, as in 500ms or 10s.  [default: 10s]",
         ),
     ]
+
+
+def watchable(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command that reports, by `report`, the option to do it again and again."""
+    return click.option(
+        "--watch",
+        metavar="[INTERVAL]",
+        type=repeat.INTERVAL,
+        is_flag=False,
+        flag_value=repeat.INTERVAL_SECONDS,
+        default=None,
+        expose_value=False,
+        callback=_store,
+        help="Again and again, until Ctrl-C.  [default: every 5s]",
+    )(command)
 
 
 class Command(click.Command):
@@ -139,6 +166,9 @@ class Root(Group):
         except (click.Abort, KeyboardInterrupt):
             render.report(UserInterruptError("interrupted"), output)
             return UserInterruptError.exit_code
+        except BrokenPipeError:  # as of `| head`: there is nobody to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except Exception as error:
             if os.environ.get("PEERCTL_DEBUG"):
                 traceback.print_exc()
@@ -148,8 +178,8 @@ class Root(Group):
 
 def _wanted_output(arguments: Sequence[str]) -> str:
     """For errors, which may come before the options are parsed."""
-    words = " ".join(arguments).replace("=", " ")
-    return "json" if "--output json" in words or "-o json" in words or "-ojson" in words else "table"
+    found = _OUTPUT.findall(" ".join(arguments))
+    return found[-1] if found else "table"
 
 
 def _usage(error: click.UsageError) -> InvalidInputError:
@@ -172,6 +202,30 @@ def ask(settings: Settings, call: Callable[[Client], Awaitable[T]]) -> tuple[Tar
     return targets, aio.run(fan_out(targets.endpoints, call, settings.timeout))
 
 
+def report(
+    settings: Settings,
+    call: Callable[[Client], Awaitable[T]],
+    data: Callable[[T], Any],
+    look: Callable[[Sequence[Answer[T]]], RenderableType],
+) -> int:
+    """Ask and show; with --watch until somebody ends it."""
+    if settings.watch is None:
+        targets, answers = ask(settings, call)
+        return show(settings, targets, answers, data, look)
+    targets = resolve(settings)
+    with repeat.frames(settings.watch) as frames:
+
+        def tell(answers: Answers[T]) -> None:
+            if settings.for_programs:
+                render.print_next(_values(targets, answers, data), settings.output)
+                render.report_failures(answers.bad, settings.output)
+            else:
+                frames.draw(answers, look)
+
+        aio.run(repeat.ask(targets.endpoints, call, settings.timeout, settings.watch, tell))
+    return 0
+
+
 def show(
     settings: Settings,
     targets: Targets,
@@ -182,16 +236,19 @@ def show(
 ) -> int:
     """Print the answers and report the failures; the exit code.
 
-    As JSON: the bare object of a single peer, or an object under the peers' names for a set. `hint`
+    For programs: the bare object of a single peer, or an object under the peers' names for a set. `hint`
     follows the failures, if there are any.
     """
-    if settings.output == "json":
-        values = {answer.name: data(answer.value) for answer in answers.good}
-        if targets.many:
-            render.print_json(values)
-        elif values:
-            render.print_json(next(iter(values.values())))
+    if settings.for_programs:
+        if targets.many or answers.good:
+            render.print_data(_values(targets, answers, data), settings.output)
     elif answers.good:
         render.show(look(answers.good))
     render.report_failures(answers.bad, settings.output, hint)
     return answers.exit_code
+
+
+def _values(targets: Targets, answers: Answers[T], data: Callable[[T], Any]) -> Any:
+    """None for a single peer that has not answered."""
+    values = {answer.name: data(answer.value) for answer in answers.good}
+    return values if targets.many else next(iter(values.values()), None)

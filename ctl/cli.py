@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import click
+
 from ctl.app import EXIT_CODES, Root
 from ctl.commands import (
     completion,
@@ -9,19 +11,24 @@ from ctl.commands import (
     context,
     dashboard,
     demo,
+    doctor,
     events,
     experiment,
     logs,
+    man,
     mix,
     network,
     node,
     peers,
     run,
     status,
+    support_bundle,
     task,
     testbed,
+    top,
     version,
 )
+from peerd import __version__
 
 HELP = f"""Steer the peers of a network that trains a model over a mixnet.
 
@@ -48,8 +55,11 @@ HELP = f"""Steer the peers of a network that trains a model over a mixnet.
     or --all, the current endpoint of that file is asked (`peerctl context use NAME`). These options
     are understood before and after a command's name.
 
-    --output json prints the bare object of one peer, or with --all or --on one object under the peers'
-    names: {{"alice": {{...}}}}. Errors are then JSON, too: {{"error": ...}} or {{"errors": ...}} on stderr.
+    --output json (or yaml) prints the bare object of one peer, or with --all or --on one object under
+    the peers' names: {{"alice": {{...}}}}. Errors are then such, too: {{"error": ...}} or {{"errors": ...}}
+    on stderr.
+    With --watch [INTERVAL] commands that report do so again and again: redrawn in a terminal, else one
+    document after the other.
 {EXIT_CODES}"""
 
 cli = Root(
@@ -61,10 +71,13 @@ cli = Root(
         for command in (
             status.status,
             peers.peers,
+            top.top,
             events.events,
             logs.logs,
             node.node,
             config.config,
+            doctor.doctor,
+            support_bundle.support_bundle,
             mix.mix,
             run.run,
             task.task,
@@ -76,7 +89,9 @@ cli = Root(
             experiment.experiment,
             version.version,
             completion.completion,
+            man.man,
         )
         if command.name is not None
     },
 )
+click.version_option(__version__, prog_name="peerctl", message="%(prog)s %(version)s")(cli)

@@ -97,10 +97,15 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
         await self._channel.close()
 
-    async def status(self) -> node_pb2.NodeStatus:
-        answer: node_pb2.NodeStatus = await self._call(self._node.GetStatus, node_pb2.GetStatusRequest())
+    async def status(self, samples: bool = False) -> node_pb2.NodeStatus:
+        """`samples`: with up to 4,096 single round trips, 32 KiB."""
+        request = node_pb2.GetStatusRequest(without_samples=not samples)
+        answer: node_pb2.NodeStatus = await self._call(self._node.GetStatus, request)
         return answer
 
     async def peers(self) -> list[peers_pb2.Peer]:

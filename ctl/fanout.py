@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Generic, TypeVar
 
 from ctl.aio import together
@@ -47,16 +48,45 @@ async def fan_out(
 ) -> Answers[T]:
     """`call` on every endpoint concurrently. Only expected errors are gathered;
     others are raised. `patience`, in seconds, bounds each single call."""
+    async with Standing(endpoints, patience) as standing:
+        return await standing.ask(call)
 
-    async def ask(endpoint: Endpoint) -> Answer[T] | Failure:
-        try:
-            async with Client(endpoint, patience) as client:
-                return Answer(endpoint.name, await call(client))
-        except PeerdError as error:
-            return Failure(endpoint.name, error)
 
-    results = await together(*(ask(endpoint) for endpoint in endpoints))
-    return Answers(
-        good=tuple(result for result in results if isinstance(result, Answer)),
-        bad=tuple(result for result in results if isinstance(result, Failure)),
-    )
+class Standing:
+    """The same any number of times, over connections that stay open in between."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], patience: float) -> None:
+        self._endpoints = endpoints
+        self._patience = patience
+        self._clients: dict[str, Client] = {}
+
+    async def __aenter__(self) -> Standing:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+    async def ask(self, call: Callable[[Client], Awaitable[T]]) -> Answers[T]:
+        async def ask(endpoint: Endpoint) -> Answer[T] | Failure:
+            try:
+                return Answer(endpoint.name, await call(self._client(endpoint)))
+            except PeerdError as error:
+                return Failure(endpoint.name, error)
+
+        results = await together(*(ask(endpoint) for endpoint in self._endpoints))
+        return Answers(
+            good=tuple(result for result in results if isinstance(result, Answer)),
+            bad=tuple(result for result in results if isinstance(result, Failure)),
+        )
+
+    def _client(self, endpoint: Endpoint) -> Client:
+        """Made when it is first asked: that can fail, and succeed another time."""
+        if endpoint.name not in self._clients:
+            self._clients[endpoint.name] = Client(endpoint, self._patience)
+        return self._clients[endpoint.name]

@@ -1,4 +1,4 @@
-"""What a command prints: tables for people, one JSON value for programs, errors on stderr.
+"""What a command prints: tables for people, one JSON or YAML document for programs, errors on stderr.
 
 Strings from peers are shown without markup and without control characters.
 """
@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
+import yaml
 from google.protobuf.message import Message
 from rich import box
 from rich.console import Console, RenderableType
@@ -23,6 +24,7 @@ from ctl.fanout import Failure
 from ctl.text import one_line, printable
 from peerd.errors import PeerdError
 
+OUTPUTS = ("table", "json", "yaml")
 WIDTH = 400
 """Columns for what is printed once: no cell is cut, a narrow terminal wraps."""
 _LINE_END = re.compile(r"(?: |\x1b\[[0-9;]*m)+$", re.MULTILINE)
@@ -110,15 +112,39 @@ def text(lines: str) -> Text:
     return Text("\n".join(printable(line) for line in lines.split("\n")), no_wrap=True)
 
 
-def print_json(value: Any) -> None:
-    """One JSON value on stdout, on one line when it is piped."""
-    indent = 2 if sys.stdout.isatty() else None
-    click.echo(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))
+class _Dumper(yaml.SafeDumper):
+    """Without anchors: the same value twice is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        del data
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        del indentless
+        super().increase_indent(flow, False)
 
 
-def print_notice(value: Any) -> None:
-    """One JSON value on stderr, beside that on stdout."""
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False), err=True)
+def document(value: Any, output: str, indent: int | None = None) -> str:
+    """`value` as JSON or YAML, without the line's end; ValueError for a number that JSON does not have."""
+    if output == "yaml":
+        text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
+        return text.removesuffix("\n").removesuffix("\n...")
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def print_data(value: Any, output: str) -> None:
+    """The one document on stdout; JSON is on one line when it is piped."""
+    click.echo(document(value, output, 2 if sys.stdout.isatty() else None))
+
+
+def print_next(value: Any, output: str) -> None:
+    """One of many: JSON on a line of its own, YAML after the mark that begins a document."""
+    click.echo(f"---\n{document(value, output)}" if output == "yaml" else document(value, output))
+
+
+def print_notice(value: Any, output: str) -> None:
+    """A document on stderr, beside that on stdout."""
+    click.echo(document(value, output), err=True)
 
 
 def plain(message: Message, without: Collection[str] = ()) -> dict[str, Any]:
@@ -151,9 +177,9 @@ def _value(field: Any, value: Any, without: Collection[str]) -> Any:
 
 
 def report(error: PeerdError, output: str) -> None:
-    """An error as one line on stderr, or as a JSON object; the tail of a log follows its error."""
-    if output == "json":
-        click.echo(json.dumps({"error": error_data(error)}, ensure_ascii=False), err=True)
+    """An error as one line on stderr, or as an object; the tail of a log follows its error."""
+    if output != "table":
+        print_notice({"error": error_data(error)}, output)
         return
     click.echo(f"peerctl: {one_line(str(error))}", err=True)
     for line in getattr(error, "tail", ()):
@@ -161,13 +187,12 @@ def report(error: PeerdError, output: str) -> None:
 
 
 def report_failures(failures: Sequence[Failure], output: str, hint: str = "") -> None:
-    """One line a peer; as JSON, one object under the peers' names. `hint` says what to do now."""
+    """One line a peer; for programs, one object under the peers' names. `hint` says what to do now."""
     if not failures:
         return
-    if output == "json":
+    if output != "table":
         data = {failure.name: error_data(failure.error) for failure in failures}
-        told = {"errors": data} | ({"hint": hint} if hint else {})
-        click.echo(json.dumps(told, ensure_ascii=False), err=True)
+        print_notice({"errors": data} | ({"hint": hint} if hint else {}), output)
         return
     for failure in failures:
         report(failure.error, output)

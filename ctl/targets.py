@@ -27,6 +27,18 @@ class Settings:
     on: str | None = None
     output: str = "table"
     timeout: float = 10.0
+    watch: float | None = None
+    """Seconds between two reports; None: one is enough."""
+
+    @property
+    def many(self) -> bool:
+        """A set of peers is asked, even if it has one member."""
+        return self.all or self.on is not None
+
+    @property
+    def for_programs(self) -> bool:
+        """Documents are wanted, not tables."""
+        return self.output != "table"
 
 
 @dataclass(frozen=True, slots=True)

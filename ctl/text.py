@@ -101,8 +101,9 @@ class Duration(click.ParamType[float]):
 
     name = "duration"
 
-    def __init__(self, positive: bool = False) -> None:
+    def __init__(self, positive: bool = False, least: float = 0.0) -> None:
         self._positive = positive
+        self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, int | float):
@@ -113,4 +114,6 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
         if self._positive and not parsed:
             self.fail(f"{value!r} must be more than 0", param, ctx)
+        if parsed < self._least:
+            self.fail(f"{value!r} must be at least {duration(self._least)}", param, ctx)
         return parsed

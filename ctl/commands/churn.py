@@ -74,12 +74,12 @@ def churn(
             raise NotFoundError(f"--plot {plot}: no such folder")
     hops, grace, train = SETTINGS[quick]
     setting = run.Setting(QUICK if quick else FULL, hops, grace, train, seed, patience, epochs)
-    json = settings.output == "json"
-    with view(render.progress_console(stderr=True), silent=json) as shown:
+    quiet = settings.for_programs
+    with view(render.progress_console(stderr=True), silent=quiet) as shown:
         found = aio.run(run.run(setting, keep, shown))
     files = [] if no_plot else run.write(found, setting, plot)
     result = report.whole(found, setting, files)
-    if json:
-        render.print_json(result)
+    if quiet:
+        render.print_data(result, settings.output)
     else:
         render.show(report.shown(result))

@@ -99,8 +99,8 @@ def validate(settings: Settings, file: Path) -> None:
       peerctl config validate peerd.toml -o json
     """
     _good(file)
-    if settings.output == "json":
-        render.print_json({"file": str(file), "valid": True})
+    if settings.for_programs:
+        render.print_data({"file": str(file), "valid": True}, settings.output)
     else:
         render.show(f"{file}: no mistakes")
 

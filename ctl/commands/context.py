@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ctl import render
+from ctl import complete, render
 from ctl.app import Command, Group, pass_settings
 from ctl.contexts import UNIX, Contexts, Endpoint, Tls, default_path, operator_tls, unix_address
 from ctl.targets import Settings, effective
@@ -95,14 +95,15 @@ def list_contexts(settings: Settings) -> None:
       peerctl --testbed ./testbed context list
     """
     contexts = effective(settings)
-    if settings.output == "json":
-        render.print_json(
+    if settings.for_programs:
+        render.print_data(
             {
                 "file": str(contexts.path),
                 "current": contexts.current,
                 "operator": None if contexts.operator is None else str(contexts.operator),
                 "endpoints": {e.name: e.address for e in contexts.endpoints.values()},
-            }
+            },
+            settings.output,
         )
         return
     rows = [
@@ -122,7 +123,7 @@ def list_contexts(settings: Settings) -> None:
 
 
 @context.command("use", cls=Command)
-@click.argument("name")
+@click.argument("name", shell_complete=complete.own_context)
 @pass_settings
 def use(settings: Settings, name: str) -> None:
     """Make NAME the endpoint that commands ask when they name none.
@@ -154,14 +155,14 @@ def operator(settings: Settings, certificate: Path | None, none: bool) -> None:
     contexts = Contexts.load(default_path())
     found = None if certificate is None else operator_tls(certificate, "any").cert
     replace(contexts, operator=found).save()
-    if settings.output == "json":
-        render.print_json({"operator": None if found is None else str(found)})
+    if settings.for_programs:
+        render.print_data({"operator": None if found is None else str(found)}, settings.output)
     else:
         click.echo("no operator" if found is None else f"{found} signs what is told to the whole network")
 
 
 @context.command("remove", cls=Command)
-@click.argument("name")
+@click.argument("name", shell_complete=complete.own_context)
 @pass_settings
 def remove(settings: Settings, name: str) -> None:
     """Forget NAME. The peer itself is not touched.
@@ -175,7 +176,7 @@ def remove(settings: Settings, name: str) -> None:
 
 
 def _said(settings: Settings, name: str, text: str) -> None:
-    if settings.output == "json":
-        render.print_json({"context": name})
+    if settings.for_programs:
+        render.print_data({"context": name}, settings.output)
     else:
         click.echo(text)

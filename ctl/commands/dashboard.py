@@ -75,8 +75,8 @@ async def _serve(settings: Settings, targets: Targets, address: str, no_open: bo
 
 
 def _tell(settings: Settings, url: str, peers: int) -> None:
-    if settings.output == "json":
-        render.print_json({"url": url})
+    if settings.for_programs:
+        render.print_data({"url": url}, settings.output)
         return
     click.echo(f"Dashboard of {number_of(peers, 'peer')}: {url}")
     click.echo("The link is good once, in one browser on this machine. Ctrl-C ends the dashboard.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ctl import aio, render
+from ctl import aio, complete, render
 from ctl.app import Command, pass_settings
 from ctl.choices import HOPS, PRESET, STRATEGY
 from ctl.churn import demo_schedule
@@ -32,7 +32,13 @@ UNDRAWN = "0" * 32
 @click.option("--rounds", type=int, help="[default: 5; --churn 8]")
 @click.option("--churn", "churning", is_flag=True, help="Two peers join late, one leaves, one crashes.")
 @click.option("--hops", type=HOPS, default=3, show_default=True, help="Mix nodes on every path.")
-@click.option("--task", default="digits-cnn", show_default=True, help="digits-cnn or mnist-cnn.")
+@click.option(
+    "--task",
+    default="digits-cnn",
+    show_default=True,
+    shell_complete=complete.task,
+    help="digits-cnn or mnist-cnn.",
+)
 @click.option("--strategy", type=STRATEGY, default="exponential", show_default=True)
 @click.option("--preset", type=PRESET, help="Mixing parameters together; goes before --strategy.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="mnist-cnn: its four IDX files.")
@@ -97,10 +103,10 @@ def demo(
         samples_per_round=samples,
         shards=None if schedule is None else peers,
     )
-    json = settings.output == "json"
+    quiet = settings.for_programs
     folder = Path(tempfile.mkdtemp(prefix="peerd-demo-"))
     script = Script(plan, spec, folder, keep, patience, schedule)
-    with view(render.progress_console(stderr=json), silent=json) as shown:
+    with view(render.progress_console(stderr=quiet), silent=quiet) as shown:
         outcome = aio.run(play(script, shown))
     summary = summarise(outcome.nodes, outcome.runs, outcome.agreement, outcome.seconds)
     if schedule is not None:
@@ -109,10 +115,10 @@ def demo(
         summary["notes"].append(f"{' and '.join(sorted(gone))} went: what they did is in no figure")
     if keep:
         remember_testbed(folder)
-    if json:
-        render.print_json(summary | ({"dir": str(folder)} if keep else {}))
+    if quiet:
+        render.print_data(summary | ({"dir": str(folder)} if keep else {}), settings.output)
     else:
         render.show(final(summary, list(outcome.runs.values())))
     if keep:
         for line in how_to_use(folder, list(outcome.runs)):
-            click.echo(line, err=json)
+            click.echo(line, err=quiet)

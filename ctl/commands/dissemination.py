@@ -93,14 +93,14 @@ def dissemination(
         matplotlib.check_matplotlib()
         if not plot.parent.is_dir():
             raise NotFoundError(f"--plot {plot}: no such folder")
-    json = settings.output == "json"
-    with view(render.progress_console(stderr=True), silent=json) as shown:
+    quiet = settings.for_programs
+    with view(render.progress_console(stderr=True), silent=quiet) as shown:
         found = aio.run(run.run(setting, shown))
     cell = run.cell_size(run.make_plan(setting.sizes[0], setting))
     result = report.whole(found, setting, cell, [])
     if not no_plot:
         result |= {"files": report.write(result, plot)}
-    if json:
-        render.print_json(result)
+    if quiet:
+        render.print_data(result, settings.output)
     else:
         render.show(report.shown(result))

@@ -89,13 +89,13 @@ def encodings(
         matplotlib.check_matplotlib("leave out --plot")
         if not plot.parent.is_dir():
             raise NotFoundError(f"--plot {plot}: no such folder")
-    json = settings.output == "json"
-    with view(render.progress_console(stderr=True), silent=json) as shown:
+    quiet = settings.for_programs
+    with view(render.progress_console(stderr=True), silent=quiet) as shown:
         found = aio.run(run.run(setting, shown))
     rows = report.whole(found, hops)
     if plot is not None:
         picture.draw(rows, plot)
-    if json:
-        render.print_json(rows)
+    if quiet:
+        render.print_data(rows, settings.output)
     else:
         render.show(report.shown(rows, [] if plot is None else [str(plot)]))

@@ -35,7 +35,8 @@ def events(settings: Settings, follow: bool, last: int) -> int:
 
     Of several peers (--all, --on) the events are merged by time, each with the peer that tells it. A peer
     that is lost is reported and the others go on; the exit code is then 5. With --output json, one object a
-    line: by, at (Unix time), kind (peer, run, round, alarm, node), peer, what, detail, number.
+    line (yaml: a document): by, at (Unix time), kind (peer, run, round, alarm, node), peer, what, detail,
+    number.
 
     \b
     Examples:
@@ -47,7 +48,12 @@ def events(settings: Settings, follow: bool, last: int) -> int:
     width = max(len(endpoint.name) for endpoint in targets.endpoints) if targets.many else 0
 
     def tell(told: Told) -> None:
-        click.echo(as_json(told) if settings.output == "json" else line(told, width, time.time()))
+        if settings.output == "json":
+            click.echo(as_json(told))
+        elif settings.output == "yaml":
+            render.print_next(_data(told), "yaml")
+        else:
+            click.echo(line(told, width, time.time()))
 
     def lost(failure: Failure) -> None:
         render.report_failures([failure], settings.output)
@@ -68,7 +74,11 @@ def events(settings: Settings, follow: bool, last: int) -> int:
 
 def as_json(told: Told) -> str:
     """In ASCII: there are more line breaks in Unicode than one thinks of."""
-    return json.dumps({"by": told.by, **render.plain(told.event)}, allow_nan=False)
+    return json.dumps(_data(told), allow_nan=False)
+
+
+def _data(told: Told) -> dict[str, object]:
+    return {"by": told.by, **render.plain(told.event)}
 
 
 def line(told: Told, width: int, now: float) -> str:

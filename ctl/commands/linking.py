@@ -104,15 +104,15 @@ def linking(
         matplotlib.check_matplotlib("leave out --plot")
         if not plot.parent.is_dir():
             raise NotFoundError(f"--plot {plot}: no such folder")
-    json = settings.output == "json"
+    quiet = settings.for_programs
     begun = time.monotonic()
-    with view(render.progress_console(stderr=True), silent=json) as shown:
+    with view(render.progress_console(stderr=True), silent=quiet) as shown:
         found = run.run(frame, chosen, str(Path.cwd()), shown)
     result = report.whole(frame, found, time.monotonic() - begun)
     files = [] if plot is None else [str(plot)]
     if plot is not None:
         picture.draw(result, plot)
-    if json:
-        render.print_json(result | {"files": files})
+    if quiet:
+        render.print_data(result | {"files": files}, settings.output)
     else:
         render.show(report.shown(result, files))

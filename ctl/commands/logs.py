@@ -48,11 +48,16 @@ def logs(settings: Settings, follow: bool, last: int, level: str) -> int:
     width = max(len(endpoint.name) for endpoint in targets.endpoints) if targets.many else 0
 
     def say(said: Said) -> None:
-        click.echo(as_json(said) if settings.output == "json" else text_of(said, width, time.time()))
+        if settings.output == "json":
+            click.echo(as_json(said))
+        elif settings.output == "yaml":
+            render.print_next(_data(said), "yaml")
+        else:
+            click.echo(text_of(said, width, time.time()))
 
     def lost(name: str, count: int) -> None:
-        if settings.output == "json":
-            render.print_notice({"by": name, "lost": count})
+        if settings.for_programs:
+            render.print_notice({"by": name, "lost": count}, settings.output)
         else:
             click.echo(f"peerctl: {name}: {number_of(count, 'line')} lost: they came too fast", err=True)
 
@@ -75,9 +80,13 @@ def logs(settings: Settings, follow: bool, last: int, level: str) -> int:
 
 def as_json(said: Said) -> str:
     """In ASCII: there are more line breaks in Unicode than one thinks of."""
+    return json.dumps(_data(said), allow_nan=False)
+
+
+def _data(said: Said) -> dict[str, Any]:
     line = said.line
     head = {"by": said.by, "at": line.at, "level": line.level, "event": line.event}
-    return json.dumps({**head, "fields": fields(line.fields), "number": line.number}, allow_nan=False)
+    return {**head, "fields": fields(line.fields), "number": line.number}
 
 
 def fields(text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Group as Stack
 from rich.console import RenderableType
 
 from ctl import render
-from ctl.app import Command, Group, ask, pass_settings, show
+from ctl.app import Command, Group, ask, pass_settings, report, show, watchable
 from ctl.choices import HOPS, PRESET, STRATEGY
 from ctl.client import Client
 from ctl.fanout import Answer
@@ -41,6 +41,7 @@ def mix() -> None:
 
 
 @mix.command("show", cls=Command)
+@watchable
 @pass_settings
 def show_mixing(settings: Settings) -> int:
     """The mixing configuration in force, and what it does: entropy, cover, loops, epoch.
@@ -61,8 +62,7 @@ def show_mixing(settings: Settings) -> int:
     async def both(client: Client) -> Mixing:
         return Mixing(await client.mixing(), await client.mixing_measured())
 
-    targets, answers = ask(settings, both)
-    return show(settings, targets, answers, _data, _look_at_both)
+    return report(settings, both, _data, _look_at_both)
 
 
 @mix.command("set", cls=Command)
@@ -153,8 +153,8 @@ def presets(settings: Settings) -> None:
     Example:
       peerctl mix presets
     """
-    if settings.output == "json":
-        render.print_json({name: dict(fields) for name, fields in PRESETS.items()})
+    if settings.for_programs:
+        render.print_data({name: dict(fields) for name, fields in PRESETS.items()}, settings.output)
         return
     fields = list(dict.fromkeys(field for preset in PRESETS.values() for field in preset))
     rows = [

@@ -86,8 +86,8 @@ def create(settings: Settings, /, directory: Path, name: str | None, **parameter
     from peerd.membership import Authority
 
     Authority.create(directory, config)
-    if settings.output == "json":
-        render.print_json({"directory": str(directory), **raw})
+    if settings.for_programs:
+        render.print_data({"directory": str(directory), **raw}, settings.output)
         return
     click.echo(f"Network {config.name} made in {directory}. Sign peers in with their requests:")
     click.echo(f"    peerctl network sign {directory} request.json")
@@ -110,8 +110,8 @@ def enroll(settings: Settings, directory: Path, requests: tuple[Path, ...]) -> N
     authority = authority_of(directory)
     bundles = authority.enroll_all([(_read(path), str(path)) for path in requests])
     paths = {bundle.name: str(directory / "bundles" / f"{bundle.name}.bundle") for bundle in bundles}
-    if settings.output == "json":
-        render.print_json({"enrolled": list(paths), "bundles": paths})
+    if settings.for_programs:
+        render.print_data({"enrolled": list(paths), "bundles": paths}, settings.output)
         return
     click.echo(f"Enrolled {', '.join(paths)}. Bundles to carry to their peers:")
     for path in paths.values():
@@ -139,14 +139,15 @@ def sign(settings: Settings, directory: Path, request: Path, out: Path | None) -
         _write(out, bundle.encoded)
         path = out
     until = bundle.chain[0].not_valid_after_utc
-    if settings.output == "json":
-        render.print_json(
+    if settings.for_programs:
+        render.print_data(
             {
                 "name": bundle.name,
                 "peer_id": bundle.peer_id.hex(),
                 "bundle": str(path),
                 "valid_until": _moment(until),
-            }
+            },
+            settings.output,
         )
         return
     click.echo(f"Signed in {bundle.name} until {until:%F}. Carry the bundle to its host, and there:")
@@ -186,8 +187,8 @@ def show(settings: Settings, directory: Path) -> None:
       peerctl network show ./lab
     """
     authority = authority_of(directory)
-    if settings.output == "json":
-        render.print_json(_data(authority))
+    if settings.for_programs:
+        render.print_data(_data(authority), settings.output)
     else:
         _look(authority)
 
@@ -301,15 +302,16 @@ def operator(
       peerctl context add alice --address 192.0.2.1:9102 --operator ./ops/ops.pem
     """
     certificate = authority_of(directory).operator(name, role, out)
-    if settings.output == "json":
-        render.print_json(
+    if settings.for_programs:
+        render.print_data(
             {
                 "operator": name,
                 "role": role,
                 "cert": str(certificate),
                 "key": str(certificate.with_suffix(".key")),
                 "ca": str(certificate.with_name("ca.pem")),
-            }
+            },
+            settings.output,
         )
         return
     click.echo(f"{role} {name}: {certificate}, {certificate.with_suffix('.key').name} and ca.pem")

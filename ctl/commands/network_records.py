@@ -152,7 +152,7 @@ def rotate_ca(settings: Settings, directory: Path, finish: bool, publish: bool) 
     if finish:
         return _tell(settings, "The earlier CA is retired.", path, rotation.records, publish, data)
     code = _tell(settings, "A new CA stands beside the earlier one.", path, rotation.records, publish, data)
-    if settings.output != "json":
+    if not settings.for_programs:
         for name in rotation.operators:
             click.echo(f"The certificate of operator {name} ends with the earlier CA; make another:")
             click.echo(f"    peerctl network operator {shlex.quote(str(directory))} {name} --out FOLDER")
@@ -233,16 +233,16 @@ def _tell(
     """Publish the records if that was asked for, and say what was done and what is left to do."""
     command = again(settings, "network", "publish", str(path))
     if not publish:
-        if settings.output == "json":
-            render.print_json(data | {"published": None})
+        if settings.for_programs:
+            render.print_data(data | {"published": None}, settings.output)
         else:
             click.echo(f"{done} Tell any one running peer:")
             click.echo(f"    {command}")
         return 0
     _, answers = ask(settings, lambda client: client.publish(list(records)))
     told = {answer.name: answer.value for answer in answers.good}
-    if settings.output == "json":
-        render.print_json(data | {"published": told})
+    if settings.for_programs:
+        render.print_data(data | {"published": told}, settings.output)
     else:
         click.echo(done)
         for peer, accepted in told.items():

@@ -77,8 +77,8 @@ def drain(settings: Settings, patience: float, stay: bool, yes: bool) -> int:
     if settings.all and not yes:
         raise InvalidInputError("--all would stop the whole network; name peers with --on, or say --yes")
     targets = resolve(settings)
-    json = settings.output == "json"
-    with view(render.progress_console(stderr=json), silent=json) as shown:
+    quiet = settings.for_programs
+    with view(render.progress_console(stderr=quiet), silent=quiet) as shown:
         try:
             answers = aio.run(draining.drain(targets.endpoints, patience, stay, shown))
         except KeyboardInterrupt:

@@ -8,7 +8,7 @@ import click
 from rich.console import Group, RenderableType
 
 from ctl import render
-from ctl.app import Command, ask, pass_settings, show
+from ctl.app import Command, pass_settings, report, watchable
 from ctl.client import Client
 from ctl.fanout import Answer
 from ctl.targets import Settings
@@ -23,6 +23,7 @@ SPARE = ("Excess#", "Queue#", "Inbound", "Outbound", "Software", "Address", "Ske
 
 
 @click.command(cls=Command)
+@watchable
 @pass_settings
 def peers(settings: Settings) -> int:
     """The other peers and the links to them, as this one sees them, by name.
@@ -49,8 +50,7 @@ def peers(settings: Settings) -> int:
       peerctl --all peers
       peerctl --context alice peers -o json
     """
-    targets, answers = ask(settings, _sorted)
-    return show(settings, targets, answers, _data, _look)
+    return report(settings, _sorted, _data, _look)
 
 
 async def _sorted(client: Client) -> Peers:

@@ -97,11 +97,11 @@ def poison(
     )
     run.make_plan(setting)  # what cannot work is said before anything is made
     run.make_specs(setting)
-    json = settings.output == "json"
-    with view(render.progress_console(stderr=True), silent=json) as shown:
+    quiet = settings.for_programs
+    with view(render.progress_console(stderr=True), silent=quiet) as shown:
         found = aio.run(run.run(setting, shown))
     rows = report.whole(found)
-    if json:
-        render.print_json(rows)
+    if quiet:
+        render.print_data(rows, settings.output)
     else:
         render.show(report.shown(rows, poisoners))

@@ -10,8 +10,8 @@ from typing import Any
 import click
 import msgspec
 
-from ctl import aio, render, resuming, steering
-from ctl.app import Command, Group, UserInterruptError, ask, pass_settings, show
+from ctl import aio, complete, render, resuming, steering
+from ctl.app import Command, Group, UserInterruptError, ask, pass_settings, report, show, watchable
 from ctl.board import ENDED, runs_and_rounds, runs_table
 from ctl.client import Client
 from ctl.commands import run_models
@@ -144,7 +144,7 @@ def _tell_how(settings: Settings, steered: Steered, certificate: Path | None) ->
         return
     hint = "they hear of it from the others when they are back"
     render.report_failures(steered.absent, settings.output, hint)
-    if settings.output == "json":
+    if settings.for_programs:
         return
     if certificate is None:
         click.echo(
@@ -194,7 +194,7 @@ def stop(settings: Settings) -> int:
     code = show(settings, targets, steered.answers, render.plain, runs_table)
     hint = "they hear of it from the others when they are back"
     render.report_failures(steered.absent, settings.output, hint)
-    if signer is None and settings.output != "json" and any(a.value.announced for a in steered.answers.good):
+    if signer is None and not settings.for_programs and any(a.value.announced for a in steered.answers.good):
         click.echo("Only on the peers named here: to end it everywhere, name an --operator NAME.pem.")
     return code
 
@@ -213,7 +213,12 @@ def pause(settings: Settings) -> int:
 
 @run.command("resume", cls=Command)
 @click.option(
-    "--run", "run_id", default="", metavar="ID", help="Whose model, by its first digits.  [default: the last]"
+    "--run",
+    "run_id",
+    default="",
+    metavar="ID",
+    shell_complete=complete.run_id,
+    help="Whose model, by its first digits.  [default: the last]",
 )
 @click.option(
     "--round", "round_number", type=click.IntRange(min=1), help="Of which round.  [default: the newest]"
@@ -268,7 +273,7 @@ def resume(
         return kept.exit_code
     checkpoint = resuming.choose(kept.good, run_id, round_number, best)
     spec = resuming.go_on_from(checkpoint, rounds, **given)
-    if settings.output != "json":
+    if not settings.for_programs:
         measured = f" (accuracy {checkpoint.accuracy:.4f})" if checkpoint.test_samples else ""
         click.echo(f"Begins with round {checkpoint.round} of run {spec.initial_run[:RUN_DIGITS]}{measured}.")
     tell_cost(settings, spec)
@@ -276,6 +281,7 @@ def resume(
 
 
 @run.command("show", cls=Command)
+@watchable
 @pass_settings
 def show_run(settings: Settings) -> int:
     """The run that goes on or was last, and its closed rounds.
@@ -290,8 +296,7 @@ def show_run(settings: Settings) -> int:
       peerctl run show
       peerctl --all run show -o json
     """
-    targets, answers = ask(settings, Client.run)
-    return show(settings, targets, answers, render.plain, runs_and_rounds)
+    return report(settings, Client.run, render.plain, runs_and_rounds)
 
 
 @run.command("watch", cls=Command)
@@ -310,9 +315,9 @@ def watch_run(settings: Settings) -> int:
 
 
 def _watch(settings: Settings, targets: Targets) -> int:
-    json = settings.output == "json"
-    console = render.progress_console(stderr=json)
-    with view(console, silent=json) as shown:
+    quiet = settings.for_programs
+    console = render.progress_console(stderr=quiet)
+    with view(console, silent=quiet) as shown:
         try:
             answers = aio.run(watch(targets.endpoints, settings.timeout, shown))
         except KeyboardInterrupt:

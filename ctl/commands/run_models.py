@@ -12,8 +12,8 @@ import msgspec
 from rich.console import Group as Lines
 from rich.console import RenderableType
 
-from ctl import aio, compare, export, render
-from ctl.app import Command, ask, pass_settings, show
+from ctl import aio, compare, complete, export, render
+from ctl.app import Command, pass_settings, report, watchable
 from ctl.client import Client
 from ctl.fanout import Answer, fan_out
 from ctl.targets import Settings, resolve
@@ -23,7 +23,14 @@ from peerd.pb import runs_pb2
 from peerd.types import SHIPPED_TASKS
 
 FORMAT = click.Choice(["safetensors", "torch"])
-RUN = click.option("--run", "run_id", default="", metavar="ID", help="By its first digits.")
+RUN = click.option(
+    "--run",
+    "run_id",
+    default="",
+    metavar="ID",
+    shell_complete=complete.run_id,
+    help="By its first digits.",
+)
 _RUN_ID = re.compile(r"[0-9a-f]{4,32}", re.ASCII)
 COLUMNS = ("Run", "Task", "Encoding", "Aggregator", "Rounds#", "Best#", "in round#", "Final#", "Round takes#",
            "Received#", "Ended by")  # fmt: skip
@@ -34,6 +41,7 @@ Checkpoint = runs_pb2.Checkpoint
 
 @click.command("checkpoints", cls=Command)
 @RUN
+@watchable
 @pass_settings
 def checkpoints(settings: Settings, run_id: str) -> int:
     """The models of closed rounds that each peer keeps: the newest of a run, and its best.
@@ -46,8 +54,7 @@ def checkpoints(settings: Settings, run_id: str) -> int:
       peerctl run checkpoints
       peerctl --all run checkpoints --run 5f0c -o json
     """
-    targets, answers = ask(settings, lambda client: client.checkpoints(run_id))
-    return show(settings, targets, answers, _plain, _table)
+    return report(settings, lambda client: client.checkpoints(run_id), _plain, _table)
 
 
 def _plain(found: Sequence[Checkpoint]) -> list[dict[str, Any]]:
@@ -153,8 +160,8 @@ def _refuse_foreign(task: str, own_task: str | None) -> None:
 
 def _tell_export(settings: Settings, done: export.Exported, out: Path, form: str) -> None:
     (one,) = _plain([done.checkpoint])
-    if settings.output == "json":
-        render.print_json(one | {"file": str(out), "format": form, "tensors": done.tensors})
+    if settings.for_programs:
+        render.print_data(one | {"file": str(out), "format": form, "tensors": done.tensors}, settings.output)
         return
     measured = f", accuracy {one['accuracy']:.4f}" if one["test_samples"] else ""
     click.echo(
@@ -164,7 +171,7 @@ def _tell_export(settings: Settings, done: export.Exported, out: Path, form: str
 
 
 @click.command("compare", cls=Command)
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete.run_id)
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this PNG file.")
 @pass_settings
 def compare_runs(settings: Settings, /, runs: tuple[str, ...], plot: Path | None) -> int:
@@ -195,8 +202,8 @@ def compare_runs(settings: Settings, /, runs: tuple[str, ...], plot: Path | None
         code = code or failed
     if plot is not None:
         compare.draw(found, plot)
-    if settings.output == "json":
-        render.print_json([_as_json(run) for run in found])
+    if settings.for_programs:
+        render.print_data([_as_json(run) for run in found], settings.output)
         return code
     drawn = [f"Drawn: {plot}"] if plot is not None else []
     render.show(Lines(_overview(found), "", _by_round(found), *drawn))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ctl import complete
 from ctl.choices import (
     AGGREGATOR,
     DISSEMINATION,
@@ -41,7 +42,13 @@ _EARLY_END = (
 )
 
 _TRAINING = (
-    click.option("--task", default="digits-cnn", show_default=True, help="See `peerctl task list`."),
+    click.option(
+        "--task",
+        default="digits-cnn",
+        show_default=True,
+        shell_complete=complete.task,
+        help="See `peerctl task list`.",
+    ),
     click.option(
         "--task-option",
         "-O",

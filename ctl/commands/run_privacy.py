@@ -48,8 +48,8 @@ def privacy(
     if not spec.noised:
         raise InvalidInputError("--noise-multiplier 0: without noise there is no epsilon")
     found = tasks.privacy(spec, epsilon)
-    if settings.output == "json":
-        render.print_json(found)
+    if settings.for_programs:
+        render.print_data(found, settings.output)
         return
     pairs = [
         ("rounds", found["rounds"]),
@@ -72,9 +72,9 @@ def tell_cost(settings: Settings, spec: RunSpec) -> None:
         return
     found = tasks.privacy(spec) if spec.noised else None
     earlier = ", and what earlier runs on the same data have cost comes on top" if spec.initial_run else ""
-    if settings.output == "json":
+    if settings.for_programs:
         if found is not None:
-            render.print_notice({"privacy": found})
+            render.print_notice({"privacy": found}, settings.output)
     elif found is None:
         click.echo(
             f"Privacy: updates are bounded (norm {spec.privacy_clip:g} at most), but not noised: no epsilon."

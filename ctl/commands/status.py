@@ -8,7 +8,8 @@ import click
 from rich.console import RenderableType
 
 from ctl import render
-from ctl.app import Command, ask, pass_settings, show
+from ctl.alarms import ALARMS
+from ctl.app import Command, pass_settings, report, watchable
 from ctl.client import Client
 from ctl.fanout import Answer
 from ctl.targets import Settings
@@ -18,20 +19,11 @@ from peerd.pb import node_pb2
 NodeStatus = node_pb2.NodeStatus
 COLUMNS = ("Peer", "Up#", "Alive#", "Run", "Stage", "Round#", "Memory#", "Forwarded#",
            "RTT#", "Gave up#", "Dropped#", "Alarms")  # fmt: skip
-ALARMS = {
-    "direct": "DIRECT MODE: no mixnet, NO ANONYMITY (peerctl mix set --direct off)",
-    "tracing": "TRACING: every packet's way is written down, NO ANONYMITY ([trace] file)",
-    "blending": "BLENDING: loop cover does not come back (peerctl mix show)",
-    "disk": "DISK: state cannot be written, so a restart would lose it; relaying goes on (free some space)",
-    "clock": "CLOCK: this peer's and the others' differ too much (peerctl peers -o json; set the clock)",
-    "identity": "IDENTITY: a second daemon runs with this peer's keys (peerctl events); end one of the two",
-    "model": "MODEL: a task's code makes another model on some host (peerctl events); it is left out",
-}
-"""What the daemon's alarms mean."""
 SPARE = ("Up#", "RTT#", "Run", "Forwarded#", "Memory#")
 
 
 @click.command(cls=Command)
+@watchable
 @pass_settings
 def status(settings: Settings) -> int:
     """How the daemon is: peers, mixing, run, traffic, resources.
@@ -42,9 +34,7 @@ def status(settings: Settings) -> int:
       peerctl --all status                    one line for every peer
       peerctl --on alice,bob status -o json
     """
-    targets, answers = ask(settings, Client.status)
-    look = _rows if targets.many else _detail
-    return show(settings, targets, answers, _data, look)
+    return report(settings, Client.status, _data, _rows if settings.many else _detail)
 
 
 def _data(status: NodeStatus) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Group as Lines
 
-from ctl import render, tasks
+from ctl import complete, render, tasks
 from ctl.app import Command, Group, pass_settings
 from ctl.choices import PARTITION, named_values
 from ctl.defaults import make_spec
@@ -28,7 +28,7 @@ def _task_options(command: Any) -> Any:
     """What says which task, on which files."""
     folder = click.Path(path_type=Path)
     options: list[Decorator] = [
-        click.argument("task"),
+        click.argument("task", shell_complete=complete.task),
         click.option("--data-dir", type=folder, help="Where the task's files are."),
         click.option(
             "--task-path",
@@ -77,8 +77,8 @@ def list_(settings: Settings) -> None:
       peerctl task list -o json
     """
     found = tasks.list_tasks()
-    if settings.output == "json":
-        render.print_json(found)
+    if settings.for_programs:
+        render.print_data(found, settings.output)
     else:
         rows = ((one["name"], one["kind"], one["summary"]) for one in found)
         render.show(render.table(("Task", "Kind", "What it is"), rows))
@@ -99,8 +99,8 @@ def show(
       peerctl task show mymodule:make
     """
     found = tasks.show_task(_spec(task, data_dir, options), str(task_path.resolve()))
-    if settings.output == "json":
-        render.print_json(found)
+    if settings.for_programs:
+        render.print_data(found, settings.output)
         return
     options_are = ", ".join(f"{name} ({value})" for name, value in found["options"].items())
     pairs = [
@@ -165,8 +165,8 @@ def partition(
     divided = tasks.divide(spec, peers, str(task_path.resolve()))
     if plot is not None:
         looks.draw(divided, plot)
-    if settings.output == "json":
-        render.print_json(divided | {"files": [str(plot)] if plot is not None else []})
+    if settings.for_programs:
+        render.print_data(divided | {"files": [str(plot)] if plot is not None else []}, settings.output)
         return
     total = f"{divided['samples']} training samples, {divided['test_samples']} test samples"
     drawn = [f"Drawn: {plot}"] if plot is not None else []

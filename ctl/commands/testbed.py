@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ctl import aio, render
+from ctl import aio, complete, render
 from ctl.app import Command, Group, pass_settings
 from ctl.choices import HOPS, PRESET, STRATEGY
 from ctl.client import Client
@@ -89,7 +89,7 @@ def up(
     plan = Plan.make(count, load(config) if config else None, epoch_seconds=epoch, **mixing)
 
     def progress(text: str, complete: bool) -> None:
-        if complete and settings.output != "json":
+        if complete and not settings.for_programs:
             click.echo(text)
 
     if existing is None:
@@ -98,8 +98,8 @@ def up(
         aio.run(bring_back(existing, plan, patience, progress))
         made = existing
     remembered = remember_testbed(folder)
-    if settings.output == "json":
-        render.print_json({"dir": str(folder), "peers": [peer.name for peer in made.peers]})
+    if settings.for_programs:
+        render.print_data({"dir": str(folder), "peers": [peer.name for peer in made.peers]}, settings.output)
         return
     option = "" if remembered else f" --testbed {folder}"
     click.echo(f"Up in {folder}. Now:")
@@ -138,8 +138,8 @@ def down(settings: Settings, folder: Path | None, delete: bool) -> None:
     forget_testbed(found.folder)
     if delete:
         found.remove()
-    if settings.output == "json":
-        render.print_json({"dir": str(found.folder), "ended": running, "killed": killed})
+    if settings.for_programs:
+        render.print_data({"dir": str(found.folder), "ended": running, "killed": killed}, settings.output)
         return
     click.echo(f"Ended {', '.join(running) or 'nothing: all were down'} ({found.folder})")
     if killed:
@@ -173,8 +173,8 @@ def status(settings: Settings, folder: Path | None) -> None:
         }
         for peer in found.peers
     ]
-    if settings.output == "json":
-        render.print_json({"dir": str(found.folder), "peers": rows})
+    if settings.for_programs:
+        render.print_data({"dir": str(found.folder), "peers": rows}, settings.output)
         return
     cells = [
         (row["name"], row["state"], row["pid"] or "", row["address"],
@@ -201,7 +201,7 @@ def _within(path: str | Path, testbed: Testbed) -> str:
 @FOLDER
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=20, show_default=True)
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete.testbed_peer)
 @pass_settings
 def show_logs(
     settings: Settings, folder: Path | None, follow: bool, lines: int, names: tuple[str, ...]

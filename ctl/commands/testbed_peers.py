@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ctl import aio, draining, render
+from ctl import aio, complete, draining, render
 from ctl.app import Command, pass_settings
 from ctl.targets import Settings, remembered_testbed
 from ctl.testbed import Plan, Testbed
@@ -24,7 +24,7 @@ FOLDER = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="The testbed's folder.  [default: the running one, or ./testbed]",
 )
-NAME = click.argument("name")
+NAME = click.argument("name", shell_complete=complete.testbed_peer)
 PATIENCE = click.option("--patience", type=Duration(), default=60.0, help="For start-up.  [default: 1m]")
 END_SECONDS = 20.0
 """A daemon that has drained ends within this."""
@@ -32,7 +32,7 @@ END_SECONDS = 20.0
 
 @click.command("add", cls=Command)
 @FOLDER
-@NAME
+@click.argument("name")
 @PATIENCE
 @pass_settings
 def add(settings: Settings, folder: Path | None, name: str, patience: float) -> None:
@@ -174,14 +174,14 @@ def _plan(found: Testbed, peers: int) -> Plan:
 
 def _progress(settings: Settings) -> Progress:
     def progress(text: str, complete: bool) -> None:
-        if complete and settings.output != "json":
+        if complete and not settings.for_programs:
             click.echo(text)
 
     return progress
 
 
 def _said(settings: Settings, found: Testbed, name: str, state: str, text: str) -> None:
-    if settings.output == "json":
-        render.print_json({"dir": str(found.folder), "peer": name, "state": state})
+    if settings.for_programs:
+        render.print_data({"dir": str(found.folder), "peer": name, "state": state}, settings.output)
     else:
         click.echo(text)

@@ -24,16 +24,21 @@ def version(settings: Settings) -> None:
       peerctl version
       peerctl version --output json
     """
-    data = {
+    data = versions()
+    if settings.for_programs:
+        render.print_data(data, settings.output)
+        return
+    pairs = [(key, value or "not installed") for key, value in data.items()]
+    render.show(render.details(pairs))
+
+
+def versions() -> dict[str, str | None]:
+    """None: not installed."""
+    return {
         "peerctl": __version__,
         "python": platform.python_version(),
         **{package: _version(package) for package in ("grpcio", "protobuf", "sphinxmix", "torch")},
     }
-    if settings.output == "json":
-        render.print_json(data)
-        return
-    pairs = [(key, value or "not installed") for key, value in data.items()]
-    render.show(render.details(pairs))
 
 
 def _version(package: str) -> str | None:

@@ -14,7 +14,6 @@ import msgspec
 from rich.text import Text
 
 from ctl import churn
-from ctl.client import Client
 from ctl.demo.agreement import Agreement, read_agreement
 from ctl.fanout import Answers, fan_out
 from ctl.targets import CONTEXTS_FILE
@@ -154,7 +153,7 @@ async def _run_with_churn(
 async def _collect(testbed: Testbed, runs: dict[str, runs_pb2.RunStatus], clock: _Watchclock) -> Outcome:
     """What the peers of these runs say of themselves and have left."""
     endpoints = [endpoint for endpoint in testbed.endpoints if endpoint.name in runs]
-    nodes = _all(await fan_out(endpoints, Client.status, CALL_SECONDS))
+    nodes = _all(await fan_out(endpoints, lambda one: one.status(samples=True), CALL_SECONDS))
     spec = next(iter(runs.values())).spec
     folders = {name: testbed.state_dir(name) for name in runs}
     agreement = await read_agreement(folders, spec.run_id, spec.rounds, CHECKPOINT_SECONDS)

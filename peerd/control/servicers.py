@@ -42,7 +42,10 @@ class NodeServicer(node_pb2_grpc.NodeServicer):
     async def GetStatus(  # noqa: N802
         self, request: node_pb2.GetStatusRequest, context: Context
     ) -> node_pb2.NodeStatus:
-        return node_pb2.NodeStatus(**_fields(self._commands.status()))
+        fields = _fields(self._commands.status())
+        if request.without_samples:
+            del fields["traffic"]["rtt_samples"]
+        return node_pb2.NodeStatus(**fields)
 
     async def Drain(  # noqa: N802
         self, request: node_pb2.DrainRequest, context: Context

@@ -60,6 +60,7 @@ class Tally:
     """Every counter of one peer. Written by the node and the cores' callbacks, on one thread."""
 
     __slots__ = (
+        "_ranked",
         "acked",
         "delivered",
         "drops",
@@ -102,6 +103,8 @@ class Tally:
         self.gossip_records = dict.fromkeys(product(RECORD_KINDS, RECORD_OUTCOMES), 0)
         """Records that came by gossip, by (kind, outcome)."""
         self.recent_rtt: deque[float] = deque(maxlen=RECENT_SAMPLES)
+        self._ranked: list[float] = []
+        """The same in order, once that was asked for; empty after a new one."""
 
     def sent(self, kind: PacketKind) -> None:
         """A packet departed to a link."""
@@ -123,6 +126,7 @@ class Tally:
         self.acked += 1
         self.rtt.observe(rtt)
         self.recent_rtt.append(rtt)
+        self._ranked = []
 
     def loop_returned(self, rtt: float) -> None:
         self.loops_returned += 1
@@ -149,7 +153,6 @@ class Tally:
 
     def rtt_quantile(self, q: float) -> float:
         """Of the recent samples, by nearest rank, 0 <= q <= 1; 0.0 while there is none."""
-        if not self.recent_rtt:
-            return 0.0
-        ranked = sorted(self.recent_rtt)
-        return ranked[max(math.ceil(q * len(ranked)), 1) - 1]
+        if not self._ranked:  # several are asked for at a time, by many clients
+            self._ranked = sorted(self.recent_rtt)
+        return self._ranked[max(math.ceil(q * len(self._ranked)), 1) - 1] if self._ranked else 0.0

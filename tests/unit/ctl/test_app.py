@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+import yaml
 
 from ctl.cli import cli
 
@@ -28,7 +31,8 @@ EVERY = sorted(commands(cli))
 
 def test_all_commands_are_there() -> None:
     expected = {
-        "status", "peers", "demo", "version", "completion", "mix show", "mix set", "mix presets", "run start",
+        "status", "peers", "top", "doctor", "support-bundle", "man",
+        "demo", "version", "completion", "mix show", "mix set", "mix presets", "run start",
         "run stop", "run pause", "run resume", "run show", "run watch", "run privacy", "network create",
         "network enroll", "network sign", "network show", "network operator", "network delegate",
         "network revoke", "network rotate-ca", "network publish", "network invite", "context add",
@@ -66,6 +70,8 @@ def test_the_main_help_documents_the_exit_codes(peerctl: Any) -> None:
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "--frob"], "No such option '--frob'"),
         (["--output", "xml", "status"], "'xml' is not one of"),
+        (["status", "--watch", "0.1"], "'0.1' must be at least 200ms"),
+        (["status", "--watch", "often"], "'often' is not a duration"),
         (["--timeout", "soon", "status"], "'soon' is not a duration"),
         (["mix", "set", "--hops", "x"], "'x' is not a valid integer"),
         (["mix", "set", "--hops", "-1"], "-1 is not in the range"),
@@ -157,11 +163,41 @@ def test_errors_as_json(peerctl: Any, arguments: list[str]) -> None:
     assert error["status"] == "INVALID_ARGUMENT"
 
 
+@pytest.mark.parametrize("option", [["-o", "yaml"], ["-oyaml"], ["--output=yaml"], ["--output", "yaml"]])
+def test_errors_as_yaml(peerctl: Any, option: list[str]) -> None:
+    result = peerctl("status", *option, "--frob")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert yaml.safe_load(result.stderr)["error"]["exit_code"] == 2
+
+
+def test_every_command_that_prints_json_prints_yaml() -> None:
+    """No command asks for the one form alone: `Settings.for_programs` and `render.print_data` know both."""
+    folder = Path(__file__).parents[3] / "ctl"
+    named = {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*.py")
+        if re.search(r"""output [!=]= ["']json""", path.read_text(encoding="utf-8"))
+    }
+    assert named == {"commands/events.py"}  # a line an event, in ASCII
+
+
+def test_a_reader_that_goes_away_is_no_failure_to_tell_of(peers: Any) -> None:
+    peers.add("alice")
+    code = "from ctl.main import main; main()"
+    words = [sys.executable, "-c", code, "status", "--watch", "0.2", "-o", "json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert json.loads(process.stdout.readline())["name"] == "alice"
+        process.stdout.close()
+        assert process.wait(60) == 1
+        assert process.stderr.read() == ""
+
+
 def test_a_bug_is_one_line_too(peerctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("oh\nno")
 
-    monkeypatch.setattr("ctl.commands.status.ask", broken)
+    monkeypatch.setattr("ctl.commands.status.report", broken)
     message = peerctl.error(1, "status")
     assert message == "ZeroDivisionError: oh no (PEERCTL_DEBUG=1 shows where)"
 
@@ -170,7 +206,7 @@ def test_interrupted(peerctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ctl.commands.status.ask", interrupted)
+    monkeypatch.setattr("ctl.commands.status.report", interrupted)
     result = peerctl("status")
     assert result.exit_code == 130
     assert result.stderr.split() == ["peerctl:", "interrupted"]
@@ -214,6 +250,7 @@ def test_version(peerctl: Any) -> None:
     data = peerctl.json("version")
     assert data["peerctl"] == __version__
     assert __version__ in peerctl("version").stdout
+    assert peerctl("--version").stdout == f"peerctl {__version__}\n"
 
 
 def test_it_does_not_import_torch_or_the_daemon() -> None:

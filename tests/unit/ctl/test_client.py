@@ -132,7 +132,7 @@ async def test_an_older_daemon(peers: Any, monkeypatch: pytest.MonkeyPatch) -> N
     peers.add("alice")
     async with Client(peers.endpoint("alice"), SECONDS) as client:
         client._node.GetStatus = client._channel.unary_unary("/peerd.v1.Node/Unheard")
-        monkeypatch.setattr("peerd.pb.node_pb2.GetStatusRequest", lambda: b"")
+        monkeypatch.setattr("peerd.pb.node_pb2.GetStatusRequest", lambda **_: b"")
         with pytest.raises(PeerdError, match="does not know this command"):
             await client.status()
 

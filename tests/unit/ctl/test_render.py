@@ -4,6 +4,7 @@ import json
 from io import StringIO
 
 import pytest
+import yaml
 from rich.console import Console
 
 from ctl import render
@@ -120,3 +121,24 @@ def test_failures_are_reported_for_each_peer(capsys: pytest.CaptureFixture[str])
     assert json.loads(capsys.readouterr().err)["hint"] == "do this"
     render.report_failures([], "json")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": [1, {"b": 2}], "c": {}, "d": []},
+        {"yes": "no", "null": None, "n": 1e-7, "big": 2**63},
+        {"text": "line\nbreak \x1b[31m \x9b and : # - 'quotes'", "ü": "ß"},
+        [], {}, None, "plain", 3, ["x" * 1000],
+    ],
+)  # fmt: skip
+def test_yaml_says_the_same_as_json(value: object) -> None:
+    text = render.document(value, "yaml")
+    assert yaml.safe_load(text) == json.loads(render.document(value, "json"))
+    assert "\x1b" not in text and "\x9b" not in text
+    assert not text.endswith(("\n", "..."))
+
+
+def test_yaml_has_no_anchors_and_keeps_the_order() -> None:
+    same = {"z": 1, "a": 2}
+    assert render.document({"one": same, "two": same}, "yaml") == "one:\n  z: 1\n  a: 2\ntwo:\n  z: 1\n  a: 2"

@@ -130,3 +130,12 @@ def test_the_average_stays_among_what_it_averages_however_departures_are_grouped
     mixed = [tally.mixed_by("exponential") for tally in (together, one_by_one)]
     assert mixed == [sum(count for _, count in groups)] * 2
     assert together.entropy["exponential"].counts == one_by_one.entropy["exponential"].counts
+
+
+def test_a_quantile_is_of_all_samples_also_of_those_that_came_after_the_last_one_asked_for() -> None:
+    tally = Tally()
+    tally.acknowledged(1.0)
+    assert tally.rtt_quantile(0.5) == 1.0
+    tally.acknowledged(0.5)
+    assert tally.rtt_quantile(0.5) == 0.5
+    assert tally.rtt_quantile(1.0) == 1.0
