@@ -167,12 +167,6 @@ class MetricsConfig(_Slice, frozen=True, kw_only=True):
     """Names under which the page may be asked for, beside IP addresses, localhost and the host of `listen`: a
     browser that is made to take this peer for some other site is refused (DNS rebinding)."""
 
-    def __post_init__(self) -> None:
-        if self.neighbour_labels and self.detail != "full":
-            raise ValueError(
-                'neighbour_labels tells more than detail = "coarse" may: set detail = "full", too'
-            )
-
 
 class TraceConfig(_Slice, frozen=True, kw_only=True):
     file: str = ""

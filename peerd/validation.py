@@ -81,7 +81,7 @@ def rules(config: PeerdConfig) -> list[str]:
     """What the keys may not be together, or what their type does not tell: one line each."""
     found = [_refused(partial(parse_address, address, key)) for key, address in _addresses(config)]
     found += [_refused(partial(_range, text)) for text in config.membership.dial_allow]
-    mixing, link, delivery = config.mixing, config.link, config.delivery
+    mixing, link, delivery, metrics = config.mixing, config.link, config.delivery, config.metrics
     told = (
         (
             mixing.max_delay_seconds < 10 * mixing.mean_delay_seconds,
@@ -99,6 +99,10 @@ def rules(config: PeerdConfig) -> list[str]:
         (
             delivery.max_timeout_seconds < delivery.min_timeout_seconds,
             "delivery.max_timeout_seconds: must be at least min_timeout_seconds",
+        ),
+        (
+            metrics.neighbour_labels and metrics.detail != "full",
+            'metrics.neighbour_labels: tells more than detail = "coarse" may; set detail = "full", too',
         ),
     )
     return [line for line in found if line is not None] + [line for broken, line in told if broken]

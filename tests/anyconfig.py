@@ -27,6 +27,8 @@ def value_of(key: Key) -> st.SearchStrategy[Any]:
     """One that `key` may have by itself."""
     if key.name == "membership.dial_allow":
         return st.lists(st.sampled_from(["192.0.2.0/24", "10.0.0.1", "2001:db8::/32"]), max_size=2)
+    if key.name == "metrics.page_hosts":
+        return st.lists(st.sampled_from(["alice.example", "peer_1", "10.0.0.1"]), max_size=2)
     match msgspec.inspect.type_info(key.kind):
         case msgspec.inspect.LiteralType(values=values):
             return st.sampled_from(values)

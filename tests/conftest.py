@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Tests fork (ptys) with gRPC servers in their process: see `peerd.control`. Read at the first import of grpc.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("peerd", deadline=None, suppress_health_check=[HealthCheck.too_slow])

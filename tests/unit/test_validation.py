@@ -31,6 +31,7 @@ SHIPPED = Path(__file__).parents[2] / "deploy" / "peerd.toml"
         ('[mixing]\nhops = 0\ndirect = 1\n[metrics]\nlisten = "x"\n[nothing]\na = 1',
          ["f: mixing.hops: ", "f: mixing.direct: ", "f: [nothing]: ", "f: metrics.listen: 'x' is not"]),
         ("[mixing]\nmean_delay_seconds = 9.0", ["f: mixing.max_delay_seconds: must be at least ten times"]),
+        ("[metrics]\nneighbour_labels = true", ["f: metrics.neighbour_labels: tells more than detail"]),
         ("[link]\ndead_after_seconds = 0.5", ["f: link.dead_after_seconds: must be more than keepalive"]),
         ("[link]\nbackoff_min_seconds = 60.0", ["f: link.backoff_max_seconds: must be at least"]),
         ("[delivery]\nmin_timeout_seconds = 60.0", ["f: delivery.max_timeout_seconds: must be at least"]),

@@ -18,7 +18,7 @@ def sample_of(status_of: Callable[..., Any]) -> Callable[..., Sample]:
         status = status_of(name, **({"stage": "exchanging"} | fields))
         traffic = status.traffic
         traffic.cell_bytes, traffic.bytes_sent, traffic.bytes_received = 1000, 1000 * cells, 500 * cells
-        for kind in traffic.packets:
+        for kind in list(traffic.packets):
             traffic.packets[kind] = cells
         traffic.dropped["replay"] = cells
         status.cpu_seconds = status.trainer.cpu_seconds = cells / 100
