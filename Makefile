@@ -32,6 +32,9 @@ test: setup  ## unit, property, simulation, wire and end-to-end tests (TEST_ARGS
 soak: setup  ## the long runs
 	$(PYTEST) -m soak --timeout=3600 $(TEST_ARGS)
 
+lab: setup  ## images and deploy/compose in a real Docker engine (or PEERD_DOCKER_LAB=PROGRAM, see tests/lab/docker.py)
+	$(PYTEST) -m soak --timeout=3600 tests/lab/test_compose.py
+
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,4 +57,4 @@ clean:  ## remove .venv, generated stubs and caches
 	rm -rf .venv peerd/pb build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis testbed
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test soak lint bench dashboards man lock clean
+.PHONY: help setup demo test soak lab lint bench dashboards man lock clean

@@ -544,7 +544,7 @@ async def test_peerd_run_keeps_what_is_newer_than_the_bundle_it_is_told_to_insta
     (tmp_path / "old.bundle").write_bytes(old.encoded)
     served = []
 
-    async def serve(_settings, folder, _log):
+    async def serve(_started, folder, *_rest):
         served.append(PeerState.load(folder).certificate)
 
     monkeypatch.setattr(main, "serve", serve)
