@@ -35,6 +35,10 @@ def test_who_has_another_model_is_left_out_and_named(testbed, programs, until, t
         [training]
         tasks = ["mine:make"]
         task_path = "{tmp_path}"
+        [link]
+        dead_after_seconds = 60
+        [membership]
+        dead_after_seconds = 60
         """)
     testbed.up(4, "--hops", "1", "--config", tmp_path / "base.toml")
     *ours, odd = testbed.ask("--all", "status")

@@ -213,7 +213,9 @@ async def test_comparing_with_another_file_and_with_what_is_none(peer):
         return config_pb2.CompareConfigRequest(given=True, values=values, name="n")
 
     found = await compare(given(**{"relay.replay_capacity": "5000"}))
-    assert [one.key for one in found.waiting] == ["link.listen", "relay.replay_capacity", "metrics.listen"]
+    assert [one.key for one in found.waiting] == [
+        "link.listen", "relay.replay_capacity", "metrics.listen", "metrics.detail",
+    ]  # fmt: skip
     assert [one.key for one in found.changed] == ["mixing.hops"]
     for values, says in (
         ({"k" * 200_000: "1"}, "no such key"),

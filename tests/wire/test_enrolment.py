@@ -548,6 +548,7 @@ async def test_peerd_run_keeps_what_is_newer_than_the_bundle_it_is_told_to_insta
         served.append(PeerState.load(folder).certificate)
 
     monkeypatch.setattr(main, "serve", serve)
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)  # only the main thread may
     ran = await asyncio.to_thread(
         peerd, "run", "--state-dir", tmp_path / "nora", "--bundle", tmp_path / "old.bundle"
     )
