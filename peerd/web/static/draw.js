@@ -80,7 +80,7 @@ export function seconds(value) {
 
 // -- line charts ----------------------------------------------------------------
 
-const EDGE = { top: 8, right: 14, bottom: 24, left: 62 };
+const EDGE = { top: 8, right: 14, bottom: 24, left: 74 };
 
 /** Round steps, about `wanted` of them; bytes have round steps of their own. */
 function ticks(low, high, wanted, { whole = false, binary = false } = {}) {
