@@ -38,7 +38,7 @@ def state(testbed, seer: str) -> str:
 
 def seen(testbed, programs, seer: str) -> list[str]:
     """What has become of the leaver, as one of the others tells it."""
-    asked = ("--testbed", testbed.folder, "--context", seer, "--output", "json", "events")
+    asked = ("--testbed", testbed.folder, "--context", seer, "--output", "json", "events", "-n", "0")
     lines = map(json.loads, programs.ok("peerctl", *asked).splitlines())
     return [event["what"] for event in lines if event["kind"] == "peer" and event["peer"] == LEAVER]
 

@@ -37,7 +37,8 @@ CHANGES: list[dict[str, Any]] = [
     {"send_rate_per_second": 40.0, "strategy": "pool"},
     FAST,
 ]
-ROUNDS = 36
+ROUNDS = 500
+"""More than the changes take, on any machine; it is stopped after them."""
 
 
 @pytest.mark.timeout(240)
@@ -60,21 +61,27 @@ def test_a_run_outlives_every_change_of_mixing(testbed, programs, until) -> None
     asyncio.run(_train_without_a_mixnet(testbed))
     assert {tuple(status["alarms"]) for status in testbed.ask("--all", "status").values()} == {()}
 
-    def all_finished() -> Any:
-        runs = testbed.ask("--all", "run", "show")
-        assert all(run["state"] in ("running", "finished") for run in runs.values()), runs
-        return runs if all(run["state"] == "finished" for run in runs.values()) else None
+    end = max(run["round"] for run in testbed.ask("--all", "run", "show").values()) + 1
 
-    runs = until(all_finished, seconds=90)
+    def all_there() -> bool:
+        runs = testbed.ask("--all", "run", "show")
+        assert all(run["state"] == "running" for run in runs.values()), runs
+        return all(run["results"][-1]["round"] >= end for run in runs.values())
+
+    until(all_there, seconds=90)
+    testbed.ask("--all", "run", "stop")
+    runs = testbed.ask("--all", "run", "show")
     for run in runs.values():
+        assert run["state"] == "stopped"
         rounds = [result["round"] for result in run["results"]]
         assert rounds == sorted(set(rounds))  # a peer that was held up may go to where the others are
-        assert len(rounds) + run["rounds_skipped"] == rounds[-1] == ROUNDS
+        assert len(rounds) + run["rounds_skipped"] == rounds[-1] >= end
         assert {result["closed_by"] for result in run["results"]} <= {"complete", "grace"}
         assert sum(result["gave_up"] for result in run["results"]) == 0
     whole = [run for run in runs.values() if run["results"][-1]["closed_by"] == "complete"]
     whole = [run for run in whole if not run["results"][-1]["listened"]]
-    assert len({run["model_digest"] for run in whole}) <= 1
+    digests = {(run["results"][-1]["round"], run["model_digest"]) for run in whole}
+    assert len(digests) == len({number for number, _ in digests})
     assert runs[names[0]]["model_digest"]
     statuses = testbed.ask("--all", "status")
     for status in statuses.values():
