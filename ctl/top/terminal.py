@@ -11,7 +11,7 @@ import termios
 import tty
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
 from ctl.top.keys import Keys
@@ -32,9 +32,13 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines."""
-        size = self._console.size
-        return max(1, size.width), max(1, size.height)
+        """Columns and lines: of the terminal itself, since COLUMNS and LINES, where a shell has exported
+        them, stay as they were when it is resized."""
+        try:
+            width, height = os.get_terminal_size(self._console.file.fileno())
+        except OSError:
+            width, height = self._console.size
+        return max(1, width), max(1, height)
 
     @property
     def plain(self) -> bool:
@@ -58,6 +62,7 @@ class Terminal:
 
     def draw(self, lines: Sequence[Text]) -> None:
         """Over what stands there, without clearing it first: nothing flickers."""
+        self._console.size = ConsoleDimensions(*self.size)
         with self._console.capture() as captured:
             for line in lines:
                 self._console.print(line, no_wrap=True, overflow="crop", crop=False, soft_wrap=True)

@@ -119,7 +119,7 @@ def three(peers: Any) -> Any:
 
 
 def test_it_starts_sorts_resizes_and_quits(three: Any, start: Callable[..., Screen]) -> None:
-    screen = start()
+    screen = start(COLUMNS="80", LINES="24")  # some shells export them
     screen.shows("peerctl top", "3/3 peers", "q quit")
     assert screen.rows() == ["alice", "bob", "carol"]
     screen.press("m")
