@@ -127,6 +127,13 @@ def terminate(processes: Sequence[Process], patience: float = TERM_SECONDS) -> l
         return stubborn
 
 
+def wait_frozen(process: Process, patience: float = 5.0) -> None:
+    """The kernel stops a process a moment after the signal: there is no event for it."""
+    deadline = time.monotonic() + patience
+    while process.alive and not process.frozen and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
 def signal_all(process: Process, number: signal.Signals) -> None:
     """To a daemon and whatever it has started, its trainer above all. Nothing happens to one that is gone."""
     for one in (process, *started_by(process)):

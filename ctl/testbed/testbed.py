@@ -41,6 +41,7 @@ from ctl.testbed.processes import (
     spawn,
     started_by,
     terminate,
+    wait_frozen,
 )
 from ctl.testbed.readiness import POLL_SECONDS, Progress, connected
 from ctl.testbed.record import RECORD, Peer, Record
@@ -268,7 +269,9 @@ class Testbed:
 
     def freeze(self, name: str) -> None:
         """SIGSTOP: it does nothing, and nobody is told; its connections stay open."""
-        signal_all(self.running_peer(name).running, signal.SIGSTOP)
+        process = self.running_peer(name).running
+        signal_all(process, signal.SIGSTOP)
+        wait_frozen(process)
 
     def thaw(self, name: str) -> None:
         signal_all(self.running_peer(name).running, signal.SIGCONT)
