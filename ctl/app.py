@@ -3,6 +3,7 @@ name, the exit codes, and the way a command asks peers and prints their answers.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
@@ -138,9 +139,38 @@ class Group(click.Group):
 
 
 class Root(Group):
-    """The whole command line: its `main` turns every failure into one line and an exit code."""
+    """The whole command line: its `main` turns every failure into one line and an exit code.
+
+    `modules` of `ctl.commands`, each with a command of its own name (`_` for `-`), in the order of the help.
+    A module is imported when its command is wanted: all of them together cost more than most answers.
+    """
 
     shows_options = True
+
+    def __init__(self, *args: Any, modules: Sequence[str] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self._modules = {module.replace("_", "-"): module for module in modules}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = self._modules.get(cmd_name)
+        if module is None:
+            return None
+        command = getattr(importlib.import_module(f"ctl.commands.{module}"), module)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand:  # which knows only the commands that are loaded
+            raise click.exceptions.NoSuchCommand(
+                args[0], possibilities=list(self._modules), ctx=ctx
+            ) from None
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any

@@ -1,33 +1,10 @@
-"""The whole command line: the group and its commands, one module for each noun."""
+"""The whole command line: the group and its commands, one module of `ctl.commands` for each noun."""
 
 from __future__ import annotations
 
 import click
 
 from ctl.app import EXIT_CODES, Root
-from ctl.commands import (
-    completion,
-    config,
-    context,
-    dashboard,
-    demo,
-    doctor,
-    events,
-    experiment,
-    logs,
-    man,
-    mix,
-    network,
-    node,
-    peers,
-    run,
-    status,
-    support_bundle,
-    task,
-    testbed,
-    top,
-    version,
-)
 from peerd import __version__
 
 HELP = f"""Steer the peers of a network that trains a model over a mixnet.
@@ -66,32 +43,28 @@ cli = Root(
     "peerctl",
     help=HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    commands={
-        command.name: command
-        for command in (
-            status.status,
-            peers.peers,
-            top.top,
-            events.events,
-            logs.logs,
-            node.node,
-            config.config,
-            doctor.doctor,
-            support_bundle.support_bundle,
-            mix.mix,
-            run.run,
-            task.task,
-            network.network,
-            context.context,
-            testbed.testbed,
-            dashboard.dashboard,
-            demo.demo,
-            experiment.experiment,
-            version.version,
-            completion.completion,
-            man.man,
-        )
-        if command.name is not None
-    },
+    modules=(
+        "status",
+        "peers",
+        "top",
+        "events",
+        "logs",
+        "node",
+        "config",
+        "doctor",
+        "support_bundle",
+        "mix",
+        "run",
+        "task",
+        "network",
+        "context",
+        "testbed",
+        "dashboard",
+        "demo",
+        "experiment",
+        "version",
+        "completion",
+        "man",
+    ),
 )
 click.version_option(__version__, prog_name="peerctl", message="%(prog)s %(version)s")(cli)

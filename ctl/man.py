@@ -41,10 +41,16 @@ def _pages(
     title = context.command_path.replace(" ", "-")
     yield f"{title}.{SECTION}", "\n".join(_page(command, context, version, date, above)) + "\n"
     if isinstance(command, click.Group):
-        for name, inner in sorted(command.commands.items()):
-            if not inner.hidden:
-                below = click.Context(inner, info_name=name, parent=context)
-                yield from _pages(inner, below, version, date, (*above, title))
+        for name, inner in _inner(command, context):
+            below = click.Context(inner, info_name=name, parent=context)
+            yield from _pages(inner, below, version, date, (*above, title))
+
+
+def _inner(group: click.Group, context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    for name in sorted(group.list_commands(context)):
+        command = group.get_command(context, name)
+        if command is not None and not command.hidden:
+            yield name, command
 
 
 def _page(
@@ -67,10 +73,9 @@ def _page(
             yield from (".TP", f".B {escape(names)}", *_line(meaning))
     if isinstance(command, click.Group):
         yield ".SH COMMANDS"
-        for name, inner in sorted(command.commands.items()):
-            if not inner.hidden:
-                yield from (".TP", f".BR {escape(f'{title}-{name}')} ({SECTION})",
-                            *_line(_parsed(inner.help or "").summary))  # fmt: skip
+        for name, inner in _inner(command, context):
+            yield from (".TP", f".BR {escape(f'{title}-{name}')} ({SECTION})",
+                        *_line(_parsed(inner.help or "").summary))  # fmt: skip
     if text.exit_codes:
         yield ".SH EXIT STATUS"
         yield from _verbatim(text.exit_codes)

@@ -19,7 +19,9 @@ from ctl.cli import cli
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
         else:
@@ -27,6 +29,15 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 
 EVERY = sorted(commands(cli))
+
+
+def test_a_command_does_not_pay_for_the_others() -> None:
+    """All of them are some half a second of imports: who runs `status` in a loop must not wait for `demo`."""
+    seen = "import sys, ctl.cli as c; c.cli.get_command(None, 'status'); print(*sys.modules)"
+    command = [sys.executable, "-c", seen]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert "ctl.commands.status" in loaded
+    assert not {"ctl.commands.demo", "ctl.experiment", "ctl.churn", "numpy", "petlib", "torch"} & set(loaded)
 
 
 def test_all_commands_are_there() -> None:
@@ -68,6 +79,7 @@ def test_the_main_help_documents_the_exit_codes(peerctl: Any) -> None:
     ("arguments", "message"),
     [
         (["frobnicate"], "No such command 'frobnicate'"),
+        (["statsu"], "Did you mean one of: 'status'"),
         (["status", "--frob"], "No such option '--frob'"),
         (["--output", "xml", "status"], "'xml' is not one of"),
         (["status", "--watch", "0.1"], "'0.1' must be at least 200ms"),

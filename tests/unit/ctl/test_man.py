@@ -28,8 +28,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def names(command: click.Command, path: str) -> list[str]:
-    inner = command.commands if isinstance(command, click.Group) else {}
-    return [path, *(name for key, one in inner.items() for name in names(one, f"{path}-{key}"))]
+    inner = command if isinstance(command, click.Group) else click.Group()
+    context = click.Context(inner)
+    below = [(key, inner.get_command(context, key)) for key in inner.list_commands(context)]
+    return [path, *(name for key, one in below if one for name in names(one, f"{path}-{key}"))]
 
 
 def test_every_command_has_a_page_and_every_option_is_on_it(folder: Path) -> None:
