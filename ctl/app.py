@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -237,8 +237,10 @@ def report(
     call: Callable[[Client], Awaitable[T]],
     data: Callable[[T], Any],
     look: Callable[[Sequence[Answer[T]]], RenderableType],
+    stream: Callable[[Client, float], AsyncIterator[T]] | None = None,
 ) -> int:
-    """Ask and show; with --watch until somebody ends it."""
+    """Ask and show; with --watch until somebody ends it. `stream`: what then tells the same by itself, every
+    so many seconds."""
     if settings.watch is None:
         targets, answers = ask(settings, call)
         return show(settings, targets, answers, data, look)
@@ -252,8 +254,21 @@ def report(
             else:
                 frames.draw(answers, look)
 
-        aio.run(repeat.ask(targets.endpoints, call, settings.timeout, settings.watch, tell))
+        aio.run(_again(targets, settings.timeout, settings.watch, call, stream, tell))
     return 0
+
+
+def _again(
+    targets: Targets,
+    patience: float,
+    interval: float,
+    call: Callable[[Client], Awaitable[T]],
+    stream: Callable[[Client, float], AsyncIterator[T]] | None,
+    tell: Callable[[Answers[T]], None],
+) -> Coroutine[Any, Any, None]:
+    if stream is None:
+        return repeat.ask(targets.endpoints, call, patience, interval, tell)
+    return repeat.follow(targets.endpoints, lambda client: stream(client, interval), patience, interval, tell)
 
 
 def show(

@@ -69,7 +69,8 @@ class Client:
     """`async with Client(endpoint, timeout) as client: await client.status()`.
 
     Every call raises the errors of `peerd.errors`, each naming the endpoint. `timeout` is in seconds
-    and bounds each call, but not `watch_run`, `export`, `drain`, and `events` and `logs` that are followed.
+    and bounds each call, but not `watch_status`, `watch_run`, `export`, `drain`, and `events` and `logs` that
+    are followed.
     """
 
     def __init__(self, endpoint: Endpoint, timeout: float) -> None:
@@ -107,6 +108,10 @@ class Client:
         request = node_pb2.GetStatusRequest(without_samples=not samples)
         answer: node_pb2.NodeStatus = await self._call(self._node.GetStatus, request)
         return answer
+
+    def watch_status(self, interval: float) -> AsyncIterator[node_pb2.NodeStatus]:
+        """At once, then at each multiple of so many seconds on the peer's clock."""
+        return self._stream(self._node.WatchStatus, node_pb2.WatchStatusRequest(interval_seconds=interval))
 
     async def peers(self) -> list[peers_pb2.Peer]:
         answer = await self._call(self._peers.List, peers_pb2.ListPeersRequest())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.console import Group as Stack
@@ -14,14 +14,18 @@ from rich.live import Live
 from rich.text import Text
 
 from ctl import render
+from ctl.aio import together
 from ctl.client import Client
 from ctl.contexts import Endpoint
-from ctl.fanout import Answers, Standing
+from ctl.fanout import Answer, Answers, Failure, Standing
 from ctl.text import Duration, duration, one_line
+from peerd.clock import next_tick, wall
+from peerd.errors import PeerdError, UnavailableError
 
 T = TypeVar("T")
 INTERVAL_SECONDS = 5.0
-"""An answer takes some 1 ms of the peer's CPU: 200 who watch take 4 % of a core."""
+LATE_SECONDS = 1.0
+"""So long the peers that have told wait for the others: their clocks differ, and the ways to them."""
 INTERVAL = Duration(least=0.2)
 """A click type."""
 REDRAWS_PER_SECOND = 2
@@ -42,6 +46,79 @@ async def ask(
             asked = time.monotonic()
             tell(await standing.ask(call))
             await asyncio.sleep(max(0.0, asked + interval - time.monotonic()))
+
+
+async def follow(
+    endpoints: Sequence[Endpoint],
+    stream: Callable[[Client], AsyncIterator[T]],
+    patience: float,
+    interval: float,
+    tell: Callable[[Answers[T]], None],
+) -> None:
+    """As `ask`, of what peers tell by themselves at each multiple of `interval` on their clocks, which costs
+    them less. One that is silent for `patience` beyond that does not answer."""
+    latest = _Latest[T](endpoints, min(LATE_SECONDS, interval / 2))
+
+    async def listen(endpoint: Endpoint) -> None:
+        tick = 0
+        while True:
+            try:
+                async with Client(endpoint, patience) as client:
+                    async for value in _in_time(stream(client), endpoint, interval + patience):
+                        latest.put(Answer(endpoint.name, value))
+            except PeerdError as error:
+                latest.put(Failure(endpoint.name, error))
+            now = wall()  # again when the others tell, too
+            tick = next_tick(tick, now, interval)
+            await asyncio.sleep(tick * interval - now)
+
+    async def report() -> None:
+        while True:
+            tell(await latest.next())
+
+    await together(*(listen(endpoint) for endpoint in endpoints), report())
+
+
+async def _in_time(stream: AsyncIterator[T], endpoint: Endpoint, patience: float) -> AsyncIterator[T]:
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(stream), patience)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise UnavailableError(f"{endpoint.name}: no answer in time from {endpoint.address}") from None
+
+
+class _Latest(Generic[T]):
+    """What each peer has told last."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], late: float) -> None:
+        self._names = [endpoint.name for endpoint in endpoints]
+        self._late = late
+        self._known: dict[str, Answer[T] | Failure] = {}
+        self._fresh: set[str] = set()
+        self._told = asyncio.Event()
+
+    def put(self, told: Answer[T] | Failure) -> None:
+        self._known[told.name] = told
+        self._fresh.add(told.name)
+        self._told.set()
+
+    async def next(self) -> Answers[T]:
+        """When all have told something new, or one has and the others are late."""
+        await self._told.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._late):
+                while len(self._fresh) < len(self._names):
+                    self._told.clear()
+                    await self._told.wait()
+        self._fresh.clear()
+        self._told.clear()
+        known = [self._known[name] for name in self._names if name in self._known]
+        return Answers(
+            good=tuple(one for one in known if isinstance(one, Answer)),
+            bad=tuple(one for one in known if isinstance(one, Failure)),
+        )
 
 
 class Frames:

@@ -6,6 +6,7 @@ certificates, logs and epochs, on which peers must agree.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -22,3 +23,10 @@ def earliest(*deadlines: float | None) -> float | None:
     """The first of several deadlines; None where nothing is due."""
     known = [deadline for deadline in deadlines if deadline is not None]
     return min(known) if known else None
+
+
+def next_tick(last: int, now: float, interval: float) -> int:
+    """The number of the next multiple of `interval` after Unix time `now`, and after tick `last`: a timer may
+    end a moment too soon. A clock that was set back by more than one is followed."""
+    tick = math.floor(now / interval) + 1
+    return last + 1 if tick == last else tick

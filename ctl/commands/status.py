@@ -34,7 +34,8 @@ def status(settings: Settings) -> int:
       peerctl --all status                    one line for every peer
       peerctl --on alice,bob status -o json
     """
-    return report(settings, Client.status, _data, _rows if settings.many else _detail)
+    look = _rows if settings.many else _detail
+    return report(settings, Client.status, _data, look, Client.watch_status)
 
 
 def _data(status: NodeStatus) -> dict[str, object]:

@@ -8,6 +8,7 @@ connection is made; whether it was revoked since is asked at every call, and at 
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
@@ -24,6 +25,7 @@ from peerd.membership.roster import Roster
 READ_ONLY = frozenset(
     {
         "/peerd.v1.Node/GetStatus",
+        "/peerd.v1.Node/WatchStatus",
         "/peerd.v1.Node/WatchEvents",
         "/peerd.v1.Mixing/Get",
         "/peerd.v1.Mixing/Measure",
@@ -46,19 +48,28 @@ MAX_DETAILS = 2_000
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-IsGood: TypeAlias = Callable[[x509.Certificate], bool]
-"""Whether an operator's certificate, which TLS has found good, still is."""
+IsGood: TypeAlias = Callable[[bytes], bool]
+"""Whether an operator's certificate (PEM), which TLS has found good, still is."""
+KNOWN_OPERATORS = 256
 
 
 def by_roster(roster: Roster) -> IsGood:
     """Not revoked, and certified by a CA that is in force."""
 
-    def is_good(certificate: x509.Certificate) -> bool:
+    @functools.lru_cache(
+        KNOWN_OPERATORS
+    )  # each call brings it again, and a signature takes longer than an answer
+    def identify(pem: bytes, _in_force: tuple[x509.Certificate, ...]) -> bytes | None:
+        certificate = x509.load_pem_x509_certificate(pem)
         try:
             identifier = operator_id(public_key_of(certificate))
         except ValueError:
-            return False
-        return not roster.is_revoked(identifier) and roster.trust.issued(certificate)
+            return None
+        return identifier if roster.trust.issued(certificate) else None
+
+    def is_good(pem: bytes) -> bool:
+        identifier = identify(pem, roster.trust.authorities)
+        return identifier is not None and not roster.is_revoked(identifier)
 
     return is_good
 
@@ -90,7 +101,7 @@ def _role(san: bytes) -> str | None:
 class Guard(grpc.aio.ServerInterceptor):
     """Wraps each handler: the role first, then the call, then its errors."""
 
-    def __init__(self, is_good: IsGood = lambda _certificate: True) -> None:
+    def __init__(self, is_good: IsGood = lambda _pem: True) -> None:
         """`is_good`: `by_roster`, or what else knows who was revoked."""
         self._is_good = is_good
 
@@ -149,7 +160,7 @@ class Guard(grpc.aio.ServerInterceptor):
         transport = b"".join(auth.get("transport_security_type", [])).decode()
         check_role(method, transport, list(auth.get("x509_subject_alternative_name", [])))
         for pem in auth.get("x509_pem_cert", []):
-            if not self._is_good(x509.load_pem_x509_certificate(pem)):
+            if not self._is_good(pem):
                 raise DeniedError(
                     "this operator's certificate was revoked, or its CA is retired; the authority makes "
                     "another (peerctl network operator)"

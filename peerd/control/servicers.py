@@ -10,6 +10,7 @@ import grpc.aio
 import msgspec
 
 from peerd.commands import Commands
+from peerd.control.watching import Watching
 from peerd.membership import run_spec_of
 from peerd.pb import (
     mixing_pb2,
@@ -38,13 +39,25 @@ def _fields(snapshot: msgspec.Struct) -> dict[str, Any]:
 class NodeServicer(node_pb2_grpc.NodeServicer):
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
+        self._watching = Watching(self._summary)
 
     async def GetStatus(  # noqa: N802
         self, request: node_pb2.GetStatusRequest, context: Context
     ) -> node_pb2.NodeStatus:
-        fields = _fields(self._commands.status())
         if request.without_samples:
-            del fields["traffic"]["rtt_samples"]
+            return self._summary()
+        return node_pb2.NodeStatus(**_fields(self._commands.status()))
+
+    async def WatchStatus(  # noqa: N802
+        self, request: node_pb2.WatchStatusRequest, context: Context
+    ) -> AsyncIterator[node_pb2.NodeStatus]:
+        async for status in self._watching.every(request.interval_seconds):
+            yield status
+
+    def _summary(self) -> node_pb2.NodeStatus:
+        """Without the single round trips."""
+        fields = _fields(self._commands.status())
+        del fields["traffic"]["rtt_samples"]
         return node_pb2.NodeStatus(**fields)
 
     async def Drain(  # noqa: N802

@@ -109,6 +109,25 @@ async def test_status_and_peers(channel):
     assert {peer.state for peer in listed.peers} == {"joining"}
 
 
+async def test_status_is_told_at_once_and_again(channel):
+    watching = node_pb2_grpc.NodeStub(channel).WatchStatus(node_pb.WatchStatusRequest(interval_seconds=0.2))
+    seen = [await asyncio.wait_for(watching.read(), 20) for _ in range(3)]
+    watching.cancel()
+    assert [status.name for status in seen] == ["alice"] * 3
+    assert seen[0].uptime_seconds <= seen[1].uptime_seconds <= seen[2].uptime_seconds
+    assert seen[0].uptime_seconds < seen[2].uptime_seconds
+
+
+@pytest.mark.parametrize("interval", [0.0, -1.0, 0.1999, 86_401.0, float("nan"), float("inf"), float("-inf")])
+async def test_another_interval_is_refused(channel, interval):
+    stub = node_pb2_grpc.NodeStub(channel)
+    code, details = await refused(
+        stub.WatchStatus(node_pb.WatchStatusRequest(interval_seconds=interval)).read()
+    )
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "not from 0.2 to 86,400" in details
+
+
 async def test_mixing_changes_what_is_given_and_nothing_else(channel):
     stub = mixing_pb2_grpc.MixingStub(channel)
     before = await stub.Get(mixing.GetMixingRequest())

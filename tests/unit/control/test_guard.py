@@ -75,7 +75,8 @@ def authority(tmp_path):
 
 def certified(authority, tmp_path, folder):
     authority.operator("ops", "admin", tmp_path / folder)
-    return Ledger.load(tmp_path / "net").operators[-1].certificate
+    """PEM."""
+    return certificates.pem(Ledger.load(tmp_path / "net").operators[-1].certificate)
 
 
 def test_an_operator_is_good_until_revoked(authority, tmp_path):
@@ -108,4 +109,5 @@ def test_others_are_not_good(authority, tmp_path):
     assert not is_good(certified(authority, tmp_path, "a"))
     key = ec.generate_private_key(ec.SECP384R1())
     ca, ca_key = authority.authorities[0], authority._signing_key()
-    assert not is_good(certificates.operator_certificate("x", "admin", key.public_key(), ca, ca_key))
+    strange = certificates.operator_certificate("x", "admin", key.public_key(), ca, ca_key)
+    assert not is_good(certificates.pem(strange))

@@ -114,6 +114,8 @@ class FakePeer:
         self.coming: list[node_pb2.Event] = []
         """After those, for who follows; then the stream stays open until `over`, or breaks without it."""
         self.over: threading.Event | None = None
+        self.told = threading.Event()
+        """Breaks the streams of its status."""
         self.called: list[str] = []
         self.watch: list[runs_pb2.RunStatus] = []
         self.checkpoints: list[runs_pb2.Checkpoint] = []
@@ -154,6 +156,14 @@ class _Servicer(
     def GetStatus(self, request: Any, context: grpc.ServicerContext) -> node_pb2.NodeStatus:
         self._check("GetStatus", context)
         return self._peer.status
+
+    def WatchStatus(self, request: Any, context: grpc.ServicerContext) -> Iterator[node_pb2.NodeStatus]:
+        self._check("WatchStatus", context)
+        while context.is_active():
+            yield self._peer.status
+            self._peer.told.wait(request.interval_seconds)
+            if self._peer.told.is_set():
+                context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
 
     def List(self, request: Any, context: grpc.ServicerContext) -> peers_pb2.ListPeersResponse:
         self._check("List", context)

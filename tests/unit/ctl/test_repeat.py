@@ -22,7 +22,9 @@ class StopError(Exception):
     pass
 
 
-def reports(endpoints: list[Any], times: int, between: Callable[[int], None]) -> list[Answers[Any]]:
+def reports(
+    endpoints: list[Any], times: int, between: Callable[[int], None], *, told_by_itself: bool = False
+) -> list[Answers[Any]]:
     """What is told in so many reports; `between` is called after each with its number."""
     told: list[Answers[Any]] = []
 
@@ -33,7 +35,10 @@ def reports(endpoints: list[Any], times: int, between: Callable[[int], None]) ->
             raise StopError
 
     with pytest.raises(StopError):
-        aio.run(repeat.ask(endpoints, Client.status, 5.0, 0.05, tell))
+        if told_by_itself:
+            aio.run(repeat.follow(endpoints, lambda client: client.watch_status(0.05), 5.0, 0.05, tell))
+        else:
+            aio.run(repeat.ask(endpoints, Client.status, 5.0, 0.05, tell))
     return told
 
 
@@ -48,7 +53,8 @@ def test_each_report_is_of_now(peers: Any) -> None:
     assert [answers.good[0].value.round for answers in told] == [0, 10, 20]
 
 
-def test_a_peer_that_is_there_later_is_asked_again(peers: Any) -> None:
+@pytest.mark.parametrize("told_by_itself", [False, True])
+def test_a_peer_that_is_there_later_is_asked_again(peers: Any, told_by_itself: bool) -> None:
     endpoint = peers.absent("bob")
 
     def later(number: int) -> None:
@@ -58,8 +64,43 @@ def test_a_peer_that_is_there_later_is_asked_again(peers: Any) -> None:
     def seen(told: list[Answers[Any]]) -> list[bool]:
         return [bool(answers.good) for answers in told]
 
-    told = seen(reports([endpoint], 60, later))
+    told = seen(reports([endpoint], 60, later, told_by_itself=told_by_itself))
     assert told[0] is False and told[-1] is True
+
+
+def test_what_peers_tell_by_themselves_is_reported_together(peers: Any) -> None:
+    alice, bob = peers.add("alice"), peers.add("bob")
+    endpoints = [peers.endpoint("bob"), peers.endpoint("alice")]
+
+    def later(number: int) -> None:
+        if number == 3:
+            bob.told.set()
+
+    told = reports(endpoints, 8, later, told_by_itself=True)
+    assert [[answer.name for answer in answers.good] for answers in told[:3]] == [["bob", "alice"]] * 3
+    assert all("alice" in {answer.name for answer in answers.good} for answers in told)
+    assert any("bob: " in str(failure.error) for answers in told[3:] for failure in answers.bad)
+    assert alice.called == ["WatchStatus"]
+
+
+def test_a_peer_that_falls_silent_does_not_hold_the_others_up(peers: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(repeat, "LATE_SECONDS", 0.05)
+    peers.add("alice")
+    bob = peers.add("bob")
+    bob.hold = threading.Event()
+    told: list[Answers[Any]] = []
+
+    def tell(answers: Answers[Any]) -> None:
+        told.append(answers)
+        if answers.bad:
+            raise StopError
+
+    endpoints = [peers.endpoint("alice"), peers.endpoint("bob")]
+    with pytest.raises(StopError):
+        aio.run(repeat.follow(endpoints, lambda client: client.watch_status(0.05), 0.5, 0.05, tell))
+    bob.hold.set()
+    assert [answer.name for answer in told[0].good] == ["alice"] and not told[0].bad
+    assert "bob: no answer in time" in str(told[-1].bad[0].error)
 
 
 @pytest.fixture
@@ -124,7 +165,8 @@ def test_without_a_value_it_is_every_five_seconds(peers: Any, peerctl: Any, monk
         asked.append(arguments[3])
 
     monkeypatch.setattr("ctl.repeat.ask", once)
-    for words in (["status", "--watch"], ["status", "--watch", "-o", "json"], ["status", "--watch", "2s"]):
+    monkeypatch.setattr("ctl.repeat.follow", once)
+    for words in (["peers", "--watch"], ["status", "--watch", "-o", "json"], ["status", "--watch", "2s"]):
         assert peerctl(*words).exit_code == 0
     assert asked == [5.0, 5.0, 2.0]
 
