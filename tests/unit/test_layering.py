@@ -76,7 +76,19 @@ HEIGHT = {part: height for height, (_, parts) in enumerate(FLOORS) for part in p
 
 # `peerctl` speaks to daemons by their API; these few must not be written twice.
 CTL_MAY_IMPORT = frozenset(
-    {"peerd", "pb", "errors", "types", "config", "membership", "presets", "settings", "validation", "web"}
+    {
+        "peerd",
+        "clock",
+        "pb",
+        "errors",
+        "types",
+        "config",
+        "membership",
+        "presets",
+        "settings",
+        "validation",
+        "web",
+    }
 )
 # The experiments run the cores themselves, on a virtual clock, and know how long a cell is.
 EXPERIMENT_MAY_IMPORT = CTL_MAY_IMPORT | {"sim", "mix", "relay", "sphinx", "link"}
@@ -102,8 +114,15 @@ class Import(NamedTuple):
 
 
 def imports(source: str) -> Iterator[Import]:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
+    told: set[ast.AST] = set()
+    """Calls of import_module that say from which package: one of `import_module(f"package.{module}")`."""
+    for node in ast.walk(ast.parse(source)):  # outer nodes first
+        if isinstance(node, ast.Call) and (package := _package(node)):
+            told.add(node.func)
+            yield Import(package)
+        elif node in told:
+            continue
+        elif isinstance(node, ast.Import):
             yield from (Import(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             name = "." * node.level + (node.module or "")
@@ -112,6 +131,17 @@ def imports(source: str) -> Iterator[Import]:
             name = node.id if isinstance(node, ast.Name) else node.attr
             if name in ("__import__", "import_module"):
                 yield Import(f"{name}()")
+
+
+def _package(call: ast.Call) -> str | None:
+    """That a module is imported from whose name is known at runtime alone."""
+    match call:
+        case ast.Call(
+            func=ast.Attribute(attr="import_module"),
+            args=[ast.JoinedStr(values=[ast.Constant(value=str(start)), *_])],
+        ) if start.endswith("."):
+            return start.rstrip(".")
+    return None
 
 
 def parts(found: Import) -> set[str]:
@@ -249,6 +279,10 @@ def canonical(name: str) -> str:
         ("peerd.training.loop", "from peerd.learning import Run"),
         ("peerd.control.server", "import importlib\nimportlib.import_module('torch')"),
         ("peerd.control.server", "__import__('torch')"),
+        ("peerd.control.server", "import importlib\nimportlib.import_module(f'torch.{name}')"),
+        ("peerd.control.server", "import importlib\nimportlib.import_module(f'ctl.commands.{name}')"),
+        ("ctl.app", "import importlib\nimportlib.import_module(f'{name}.commands')"),
+        ("ctl.app", "import importlib\nimportlib.import_module(f'peerd.node.{name}')"),
         ("ctl.main", "from peerd.node import Node"),
         ("ctl.main", "from peerd import node"),
         ("ctl.main", "from peerd.sim import World"),
@@ -275,6 +309,7 @@ def test_what_is_against_the_rules_is_found(module: str, source: str) -> None:
         ("ctl.experiment.workload", "from peerd.sim import World\nfrom peerd.relay.trace import Left"),
         ("ctl.linking.play", "from peerd.learning import Rounds\nfrom peerd.delivery import MessageCodec"),
         ("peerd.__main__", "from peerd.daemon import serve\nfrom peerd import __version__"),
+        ("ctl.app", "import importlib\nimportlib.import_module(f'ctl.commands.{name}')"),
         ("ctl.main", "from peerd import __version__\nfrom peerd.pb import node_pb2\nimport grpc"),
         ("ctl.main", "from ctl.render import table\nfrom peerd.membership import Authority"),
     ],
