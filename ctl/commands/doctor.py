@@ -13,6 +13,7 @@ from ctl import aio, render
 from ctl.app import Command, pass_settings
 from ctl.contexts import UNIX, Endpoint
 from ctl.doctor.asking import ask_peers, reachable
+from ctl.doctor.clock import check_clock, clock_state
 from ctl.doctor.finding import Finding, fail, healthy
 from ctl.doctor.host import HERE, check_config, check_contexts, check_host, state_dir_of
 from ctl.doctor.peers import check_peers, check_ports, listeners
@@ -64,7 +65,7 @@ def doctor(settings: Settings, state_dir: Path | None, config: Path | None) -> i
 
 def examine(settings: Settings, state_dir: Path | None, config: Path | None) -> list[Finding]:
     """All checks that these options mean."""
-    findings = [*check_host(), *check_config(config)]
+    findings = [*check_host(), *check_clock(HERE, clock_state()), *check_config(config)]
     named = settings.many or settings.context is not None or settings.endpoint is not None
     if state_dir is None or named:
         findings += check_contexts(settings) if settings.endpoint is None else ()

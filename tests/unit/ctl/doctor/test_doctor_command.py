@@ -27,7 +27,10 @@ def well(peer: Any, link: str) -> None:
     peer.peers = []
 
 
-def test_all_well_and_in_a_table(peers: Any, peerctl: Any, listening: str) -> None:
+def test_all_well_and_in_a_table(
+    peers: Any, peerctl: Any, listening: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctl.commands.doctor.clock_state", lambda: 0)
     well(peers.add("alice"), listening)
     result = peerctl("doctor")
     assert result.exit_code == 0, result.output
