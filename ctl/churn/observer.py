@@ -8,10 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from ctl import streams
 from ctl.board import ENDED
 from ctl.client import Client
 from ctl.contexts import Endpoint
-from ctl.events import Told, after
+from ctl.events import EVENTS, Told
 from peerd.errors import PeerdError
 from peerd.pb import node_pb2, runs_pb2
 
@@ -113,7 +114,7 @@ class Observer:
         seen = 0
         while True:
             with suppress(PeerdError):
-                async for event in after(endpoint, seen):
+                async for event in streams.after(EVENTS, endpoint, seen):
                     seen = event.number
                     self._listener.event(Told(endpoint.name, event))
             await asyncio.sleep(AGAIN_SECONDS)

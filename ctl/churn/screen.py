@@ -41,7 +41,7 @@ class Screen:
         self._to.run(name, status, at)
 
     def event(self, told: Told) -> None:
-        event = told.event
+        event = told.item
         if told.by == self._witness and event.kind == "peer" and event.what in NOTED:
             self._tell(f"    {told.by}: {one_line(event.peer)} is {event.what}")
         self._to.event(told)

@@ -8,10 +8,9 @@ import time
 
 import click
 
-from ctl import aio, render
-from ctl import events as streams
+from ctl import render, streams
 from ctl.app import Command, pass_settings
-from ctl.events import Told
+from ctl.events import EVENTS, Told
 from ctl.fanout import Failure
 from ctl.targets import Settings, resolve
 from ctl.text import moment, one_line
@@ -58,18 +57,7 @@ def events(settings: Settings, follow: bool, last: int) -> int:
     def lost(failure: Failure) -> None:
         render.report_failures([failure], settings.output)
 
-    answers = aio.run(streams.latest(targets.endpoints, last, settings.timeout))
-    for told in streams.merged(answers, last):
-        tell(told)
-    for failure in answers.bad:
-        lost(failure)
-    if not follow:
-        return answers.exit_code
-    seen = {answer.name: max((e.number for e in answer.value), default=0) for answer in answers.good}
-    there = [endpoint for endpoint in targets.endpoints if endpoint.name in seen]
-    gone = aio.run(streams.follow(there, seen, tell, lost))
-    codes = {failure.error.exit_code for failure in (*answers.bad, *gone)}
-    return codes.pop() if len(codes) == 1 else 1
+    return streams.play(EVENTS, targets.endpoints, last, settings.timeout, tell, lost, on=follow)
 
 
 def as_json(told: Told) -> str:
@@ -78,12 +66,12 @@ def as_json(told: Told) -> str:
 
 
 def _data(told: Told) -> dict[str, object]:
-    return {"by": told.by, **render.plain(told.event)}
+    return {"by": told.by, **render.plain(told.item)}
 
 
 def line(told: Told, width: int, now: float) -> str:
     """For people, in local time: `12:03:44 alice peer  bob dead: no link for 4 s`."""
-    event = told.event
+    event = told.item
     name = f"{one_line(told.by):<{width}} " if width else ""
     return f"{moment(event.at, now)} {name}{one_line(event.kind):<{KIND_WIDTH}} {text(event)}"
 

@@ -5,32 +5,37 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeAlias
 
 import click
 
-from ctl import aio, render
-from ctl import logs as streams
+from ctl import render, streams
 from ctl.app import Command, pass_settings
+from ctl.client import Client
 from ctl.fanout import Failure
-from ctl.logs import Said
 from ctl.targets import Settings, resolve
 from ctl.text import moment, number_of, one_line, printable
+from peerd.pb import logs_pb2
 
 COLOURS = {"debug": "bright_black", "info": "green", "warning": "yellow", "error": "red"}
 LEVEL_WIDTH = len("warning")
+OVERLAP = 200
 MOST_LINES = 100_000
 """More than any daemon remembers."""
 
+LogLine: TypeAlias = logs_pb2.LogLine
+Said: TypeAlias = streams.Told[LogLine]
+
 
 @click.command(cls=Command)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("-n", "--lines", "last", type=click.IntRange(min=0, max=MOST_LINES), default=50,
               help="The latest so many of all peers together; 0: all.  [default: 50]")  # fmt: skip
 @click.option("--level", type=click.Choice(list(COLOURS)), default="debug",
               help="These and worse.  [default: debug]")  # fmt: skip
 @pass_settings
-def logs(settings: Settings, follow: bool, last: int, level: str) -> int:
+def logs(settings: Settings, following: bool, last: int, level: str) -> int:
     """What daemons log: the latest lines that each remembers, redacted as everywhere.
 
     Of several peers (--all, --on) lines are merged by time, each with its peer's name. A daemon remembers
@@ -64,18 +69,24 @@ def logs(settings: Settings, follow: bool, last: int, level: str) -> int:
     def gone(failure: Failure) -> None:
         render.report_failures([failure], settings.output)
 
-    answers = aio.run(streams.latest(targets.endpoints, last, level, settings.timeout))
-    for said in streams.merged(answers, last):
-        say(said)
-    for failure in answers.bad:
-        gone(failure)
-    if not follow:
-        return answers.exit_code
-    seen = {answer.name: max((one.number for one in answer.value), default=0) for answer in answers.good}
-    there = [endpoint for endpoint in targets.endpoints if endpoint.name in seen]
-    ended = aio.run(streams.follow(there, seen, level, say, lost, gone))
-    codes = {failure.error.exit_code for failure in (*answers.bad, *ended)}
-    return codes.pop() if len(codes) == 1 else 1
+    def recall(client: Client, last: int) -> AsyncIterator[LogLine]:
+        return _lines(client.logs(False, last, level), lambda count: lost(client.endpoint.name, count))
+
+    def follow(client: Client, last: int) -> AsyncIterator[LogLine]:
+        return _lines(client.logs(True, last, level), lambda count: lost(client.endpoint.name, count))
+
+    stream = streams.Stream("log lines", recall, follow, OVERLAP)
+    return streams.play(stream, targets.endpoints, last, settings.timeout, say, gone, on=following)
+
+
+async def _lines(
+    batches: AsyncIterator[logs_pb2.LogBatch], lost: Callable[[int], None]
+) -> AsyncIterator[LogLine]:
+    async for batch in batches:
+        if batch.lost:
+            lost(batch.lost)
+        for line in batch.lines:
+            yield line
 
 
 def as_json(said: Said) -> str:
@@ -84,7 +95,7 @@ def as_json(said: Said) -> str:
 
 
 def _data(said: Said) -> dict[str, Any]:
-    line = said.line
+    line = said.item
     head = {"by": said.by, "at": line.at, "level": line.level, "event": line.event}
     return {**head, "fields": fields(line.fields), "number": line.number}
 
@@ -101,7 +112,7 @@ def fields(text: str) -> dict[str, Any]:
 def text_of(said: Said, width: int, now: float) -> str:
     """For people, in local time: `12:03:44 alice info    run started task=digits-cnn`. A traceback follows
     its line."""
-    line, known = said.line, fields(said.line.fields)
+    line, known = said.item, fields(said.item.fields)
     name = f"{one_line(said.by):<{width}} " if width else ""
     trace = known.pop("exception", "")
     rest = " ".join(f"{one_line(key)}={_value(value)}" for key, value in known.items())

@@ -80,7 +80,7 @@ class Record:
         self.watching()
 
     def event(self, told: Told) -> None:
-        event = told.event
+        event = told.item
         self.events.append(told)
         if event.kind == "peer" and event.peer:
             self.changes.append(Change(event.at, told.by, event.peer, event.what))

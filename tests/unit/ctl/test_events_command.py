@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from ctl.cli import cli
 from ctl.commands.events import as_json, line
-from ctl.events import Told, merged
+from ctl.events import Told
 from ctl.fanout import Answer, Answers
+from ctl.streams import merged
 from peerd.pb import node_pb2
 
 NOW = time.time()
@@ -162,7 +163,7 @@ def test_merging_keeps_all_in_order(times: list[list[float]], last: int) -> None
     found = merged(answers, last)
     count = sum(map(len, times))
     assert len(found) == (min(count, last) if last else count)
-    assert [one.event.at for one in found] == sorted(one.event.at for one in found)
+    assert [one.item.at for one in found] == sorted(one.item.at for one in found)
     for place in range(len(times)):
-        own = [one.event.number for one in found if one.by == f"peer{place}"]
+        own = [one.item.number for one in found if one.by == f"peer{place}"]
         assert own == sorted(own)

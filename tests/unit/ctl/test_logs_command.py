@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ctl.commands.logs import as_json, fields, text_of
 from ctl.fanout import Answer, Answers
-from ctl.logs import Said, merged
+from ctl.streams import Told as Said
+from ctl.streams import merged
 from peerd.pb import logs_pb2
 
 NOW = time.time()
@@ -123,5 +124,5 @@ def test_merged_is_by_time_and_only_the_last(times: list[list[float]], last: int
         for i, ats in enumerate(times)
     )
     everything = merged(Answers(good, ()), 0)
-    assert [said.line.at for said in everything] == sorted(at for ats in times for at in ats)
+    assert [said.item.at for said in everything] == sorted(at for ats in times for at in ats)
     assert merged(Answers(good, ()), last) == (everything[-last:] if last else everything)

@@ -47,7 +47,7 @@ class Ear(Silence):
         self.runs[name] = status
 
     def event(self, told: Told) -> None:
-        self.heard.append((told.by, told.event.peer, told.event.what))
+        self.heard.append((told.by, told.item.peer, told.item.what))
 
     def gone(self, name: str) -> None:
         self.lost.append(name)
