@@ -26,7 +26,7 @@ class Item(Protocol):
 I = TypeVar("I", bound=Item)  # noqa: E741  one of a stream
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: `Told[...](...)` of a frozen class with slots is a TypeError
 class Told(Generic[I]):
     """One of them, and the peer that tells it."""
 
@@ -118,4 +118,5 @@ def play(
     seen = {answer.name: max((item.number for item in answer.value), default=0) for answer in answers.good}
     there = [endpoint for endpoint in endpoints if endpoint.name in seen]
     gone = aio.run(follow(stream, there, seen, tell, lost))
-    return Answers[I]((), (*answers.bad, *gone)).exit_code
+    whole: Answers[I] = Answers((), (*answers.bad, *gone))
+    return whole.exit_code
