@@ -34,6 +34,9 @@ EXIT_CODES = """
 """
 
 
+MOST_TIMEOUT = 86_400.0
+
+
 class UserInterruptError(PeerdError):
     """By Ctrl-C, SIGTERM or SIGHUP; says what goes on all the same."""
 
@@ -96,7 +99,7 @@ def _global_options(hidden: bool) -> list[click.Option]:
         option(
             "--timeout",
             metavar="TIME",
-            type=Duration(positive=True),
+            type=Duration(positive=True, most=MOST_TIMEOUT),
             help="For each call, as in 500ms or 10s.  [default: 10s]",
         ),
     ]
@@ -196,6 +199,9 @@ class Root(Group):
         except (click.Abort, KeyboardInterrupt):
             render.report(UserInterruptError("interrupted"), output)
             return UserInterruptError.exit_code
+        except UnicodeEncodeError as error:  # bytes of a command line that are no text
+            render.report(InvalidInputError(f"{error.object!r}: not UTF-8"), output)
+            return InvalidInputError.exit_code
         except BrokenPipeError:  # as of `| head`: there is nobody to tell
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1

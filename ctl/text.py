@@ -101,9 +101,10 @@ class Duration(click.ParamType[float]):
 
     name = "duration"
 
-    def __init__(self, positive: bool = False, least: float = 0.0) -> None:
+    def __init__(self, positive: bool = False, least: float = 0.0, most: float = math.inf) -> None:
         self._positive = positive
         self._least = least
+        self._most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, int | float):
@@ -116,4 +117,6 @@ class Duration(click.ParamType[float]):
             self.fail(f"{value!r} must be more than 0", param, ctx)
         if parsed < self._least:
             self.fail(f"{value!r} must be at least {duration(self._least)}", param, ctx)
+        if parsed > self._most:
+            self.fail(f"{value!r} must be at most {duration(self._most)}", param, ctx)
         return parsed

@@ -39,10 +39,11 @@ UNDRAWN = "0" * 32
     shell_complete=complete.task,
     help="digits-cnn or mnist-cnn.",
 )
-@click.option("--strategy", type=STRATEGY, default="exponential", show_default=True)
+@click.option("--strategy", type=STRATEGY, default="exponential", show_default=True,
+              help="How packets are mixed.")  # fmt: skip
 @click.option("--preset", type=PRESET, help="Mixing parameters together; goes before --strategy.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="mnist-cnn: its four IDX files.")
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of weights, partition and batches.")
 @click.option("--samples", type=int, help="A peer trains on so many a round; 0: all it has.")
 @click.option("--mean-delay", type=Duration(), help="Mean delay of a hop.  [default: 50ms]")
 @click.option("--keep", is_flag=True, help="Leave the daemons up and their folder in place.")

@@ -22,12 +22,14 @@ COLOURS = {
 }  # fmt: skip
 """By the last word of what happened, on a terminal."""
 KIND_WIDTH = len("round")
+MOST_EVENTS = 100_000
+"""More than any daemon remembers."""
 
 
 @click.command(cls=Command)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("-n", "--lines", "last", type=click.IntRange(min=0), default=20, show_default=True,
-              help="The latest so many of all peers together; 0: all that they remember.")  # fmt: skip
+@click.option("-n", "--lines", "last", type=click.IntRange(min=0, max=MOST_EVENTS), default=20,
+              help="The latest so many of all peers together; 0: all.  [default: 20]")  # fmt: skip
 @pass_settings
 def events(settings: Settings, follow: bool, last: int) -> int:
     """What happened lately: joins, leaves, suspicions, rounds, alarms.

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from ctl import render
 from ctl.app import Command, Group, ask, pass_settings, report, show, watchable
-from ctl.choices import HOPS, PRESET, STRATEGY
+from ctl.choices import COUNT, HOPS, PRESET, STRATEGY
 from ctl.client import Client
 from ctl.fanout import Answer
 from ctl.targets import Settings
@@ -23,7 +23,6 @@ from peerd.presets import PRESETS
 Config = mixing_pb2.MixingConfig
 SECONDS = "_seconds"
 """Ends the names of fields that are shown with a unit, as `mix set` takes them."""
-COUNT = click.IntRange(min=0)
 RATE = click.FloatRange(min=0.0)
 SHARE = click.FloatRange(min=0.0, max=1.0)
 
@@ -67,7 +66,7 @@ def show_mixing(settings: Settings) -> int:
 
 @mix.command("set", cls=Command)
 @click.option("--preset", type=PRESET, help="Delay and cover together; see `mix presets`.")
-@click.option("--strategy", type=STRATEGY)
+@click.option("--strategy", type=STRATEGY, help="How packets are mixed.")
 @click.option("--hops", type=HOPS, help="Mix nodes on every own path.")
 @click.option("--direct", type=click.BOOL, metavar="on|off", help="Send without a mixnet: NO ANONYMITY.")
 @click.option("--mean-delay", "mean_delay_seconds", type=Duration(), help="exponential: mean per hop.")

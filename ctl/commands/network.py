@@ -286,7 +286,8 @@ def _lasts(certificate: Certificate | None) -> bool:
 @network.command("operator", cls=Command)
 @click.argument("directory", type=FOLDER)
 @click.argument("name")
-@click.option("--role", type=click.Choice(["admin", "viewer"]), default="admin", show_default=True)
+@click.option("--role", type=click.Choice(["admin", "viewer"]), default="admin", show_default=True,
+              help="A viewer sees everything but models, and changes nothing.")  # fmt: skip
 @click.option("--out", type=FOLDER, default=Path(), help="Folder for the files.  [default: .]")
 @pass_settings
 def operator(

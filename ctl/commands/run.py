@@ -13,6 +13,7 @@ import msgspec
 from ctl import aio, complete, render, resuming, steering
 from ctl.app import Command, Group, UserInterruptError, ask, pass_settings, report, show, watchable
 from ctl.board import ENDED, runs_and_rounds, runs_table
+from ctl.choices import ROUND
 from ctl.client import Client
 from ctl.commands import run_models
 from ctl.commands.run_options import JOIN_WINDOW, early_end_options, training_options
@@ -220,11 +221,9 @@ def pause(settings: Settings) -> int:
     shell_complete=complete.run_id,
     help="Whose model, by its first digits.  [default: the last]",
 )
-@click.option(
-    "--round", "round_number", type=click.IntRange(min=1), help="Of which round.  [default: the newest]"
-)
+@click.option("--round", "round_number", type=ROUND, help="Of which round.  [default: the newest]")
 @click.option("--best", is_flag=True, help="The round with the highest accuracy of those that are kept.")
-@click.option("--rounds", type=click.IntRange(min=1), help="How many more.  [default: those that were left]")
+@click.option("--rounds", type=ROUND, help="How many more.  [default: those that were left]")
 @early_end_options
 @JOIN_WINDOW
 @click.option("--wait", is_flag=True, help="Watch until the run has ended.")

@@ -14,6 +14,7 @@ from rich.console import RenderableType
 
 from ctl import aio, compare, complete, export, render
 from ctl.app import Command, pass_settings, report, watchable
+from ctl.choices import ROUND
 from ctl.client import Client
 from ctl.fanout import Answer, fan_out
 from ctl.targets import Settings, resolve
@@ -85,9 +86,9 @@ def _table(answers: Sequence[Answer[list[Checkpoint]]]) -> RenderableType:
 
 @click.command("export", cls=Command)
 @RUN
-@click.option("--round", "round_number", type=click.IntRange(min=1), help="Which.  [default: the newest]")
+@click.option("--round", "round_number", type=ROUND, help="Which.  [default: the newest]")
 @click.option("--best", is_flag=True, help="The round with the highest accuracy of those that are kept.")
-@click.option("--format", "form", type=FORMAT, default="safetensors", show_default=True)
+@click.option("--format", "form", type=FORMAT, default="safetensors", show_default=True, help="Of the file.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to make.")
 @click.option("--force", is_flag=True, help="Overwrite it.")
 @click.option(

@@ -22,7 +22,8 @@ NO_RUN = 32 * "0"
 @click.option("--rounds", type=int, required=True, help="To which a peer contributes.")
 @click.option("--noise-multiplier", type=float, help="Deviation of the noise, in units of --privacy-clip.")
 @click.option("--epsilon", type=float, help="Find the least noise multiplier that costs no more than this.")
-@click.option("--delta", type=float, default=PRIVACY_DELTA, show_default=True)
+@click.option("--delta", type=float, default=PRIVACY_DELTA, show_default=True,
+              help="Of (epsilon, delta)-differential privacy.")  # fmt: skip
 @pass_settings
 def privacy(
     settings: Settings, rounds: int, noise_multiplier: float | None, epsilon: float | None, delta: float

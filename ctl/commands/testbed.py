@@ -47,7 +47,7 @@ for command in COMMANDS:
 @FOLDER
 @click.option("--peers", type=int, help=f"How many.  [default: {DEFAULT_PEERS}]")
 @click.option("--preset", type=PRESET, help="Mixing parameters together; others go over it.")
-@click.option("--strategy", type=STRATEGY)
+@click.option("--strategy", type=STRATEGY, help="How packets are mixed.  [default: exponential]")
 @click.option("--hops", type=HOPS, help="Mix nodes on every own path.")
 @click.option("--mean-delay", "mean_delay_seconds", type=Duration(), help="Mean delay of a hop.")
 @click.option("--loop-rate", "loop_rate_per_second", type=float, help="Loop cover a second.")
@@ -200,7 +200,8 @@ def _within(path: str | Path, testbed: Testbed) -> str:
 @testbed.command("logs", cls=Command)
 @FOLDER
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
-@click.option("-n", "--lines", type=click.IntRange(min=0), default=20, show_default=True)
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=20, show_default=True,
+              help="So many of each.")  # fmt: skip
 @click.argument("names", nargs=-1, shell_complete=complete.testbed_peer)
 @pass_settings
 def show_logs(

@@ -45,16 +45,16 @@ def check_host() -> Iterator[Finding]:
         )
     else:
         yield ok(HERE, "torch", f"torch {_version('torch')}")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < FILES_WANTED:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # to which a daemon raises its own limit
+    if most != resource.RLIM_INFINITY and most < FILES_WANTED:
         yield warn(
             HERE,
             "files",
-            f"a process may have {soft} files open (at most {hard})",
-            f"for a daemon: LimitNOFILE=65536 in its unit, or `ulimit -n {FILES_WANTED}`",
+            f"a daemon may have {most} files open",
+            f"LimitNOFILE=65536 in its unit, or `ulimit -Hn {FILES_WANTED}` where it is started",
         )
     else:
-        yield ok(HERE, "files", f"a process may have {'any number of' if soft < 0 else soft} files open")
+        yield ok(HERE, "files", f"a daemon may have {'any number of' if most < 0 else most} files open")
 
 
 def check_config(path: Path | None) -> Iterator[Finding]:

@@ -31,6 +31,22 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 EVERY = sorted(commands(cli))
 
 
+def options(path: tuple[str, ...]) -> list[click.Option]:
+    command: click.Command = cli
+    for name in path:
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), name)
+        assert found is not None
+        command = found
+    return [param for param in command.params if isinstance(param, click.Option)]
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+def test_every_option_says_what_it_is_for_and_takes_the_global_ones(path: tuple[str, ...]) -> None:
+    assert [option.name for option in options(path) if not option.help] == []
+    assert ("output" in {option.name for option in options(path)}) == (path != ("completion",))
+
+
 def test_a_command_does_not_pay_for_the_others() -> None:
     """All of them are some half a second of imports: who runs `status` in a loop must not wait for `demo`."""
     seen = "import sys, ctl.cli as c; c.cli.get_command(None, 'status'); print(*sys.modules)"
@@ -79,6 +95,9 @@ def test_the_main_help_documents_the_exit_codes(peerctl: Any) -> None:
     ("arguments", "message"),
     [
         (["frobnicate"], "No such command 'frobnicate'"),
+        (["events", "-n", "99999999999"], "99999999999 is not in the range"),
+        (["run", "export", "--round", "99999999999", "--out", "x"], "99999999999 is not in the range"),
+        (["--timeout", "999999999h", "status"], "must be at most 86400s"),
         (["statsu"], "Did you mean one of: 'status'"),
         (["status", "--frob"], "No such option '--frob'"),
         (["--output", "xml", "status"], "'xml' is not one of"),
@@ -126,7 +145,7 @@ def test_the_main_help_documents_the_exit_codes(peerctl: Any) -> None:
             "--all would stop the whole network; name peers with --on, ",
         ),
         (["node", "drain", "--timeout", "0s"], "'0s' must be more than 0"),
-        (["events", "-n", "-1"], "-1 is not in the range x>=0"),
+        (["events", "-n", "-1"], "-1 is not in the range 0<=x<=100000"),
         (["context", "operator"], "name one certificate, or say --none"),
         (["demo", "--churn", "--peers", "6"], "--churn: two of the peers join late, and 3 mix nodes"),
         (["demo", "--churn", "--rounds", "5"], "--churn: at least 7 rounds, not 5"),
@@ -273,3 +292,10 @@ def test_it_does_not_import_torch_or_the_daemon() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_what_is_no_text_is_refused(peers: Any, peerctl: Any) -> None:
+    peers.add("alice")
+    result = peerctl("run", "checkpoints", "--run", "ab\udcff")
+    assert result.exit_code == 2
+    assert result.stderr == "peerctl: 'ab\\udcff': not UTF-8\n"

@@ -49,7 +49,12 @@ def test_few_files_and_no_torch_are_warnings(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(host.importlib.util, "find_spec", lambda _: None)
     found = {finding.check: finding for finding in host.check_host()}
     assert (found["files"].level, found["torch"].level) == ("warn", "warn")
-    assert "256 files open (at most 1024)" in found["files"].text and "LimitNOFILE" in found["files"].advice
+    assert "1024 files open" in found["files"].text and "LimitNOFILE" in found["files"].advice
+
+
+def test_a_shells_soft_limit_is_no_daemons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1 << 20))
+    assert levels(host.check_host())["files"] == "ok"
 
 
 def test_config(tmp_path: Path) -> None:
