@@ -3,6 +3,8 @@
 #
 # PyPI's torch for x86-64 brings gigabytes of CUDA. For a CPU wheel name an index or folder that has one:
 #     --build-arg PEERD_PIP_ARGS="--extra-index-url URL"
+# (no password in it: build arguments are kept in the build's cache and its provenance, though not in the image).
+# A base that stays what it is:   --build-arg PYTHON=3.11-slim-bookworm@sha256:...
 ARG PYTHON=3.11-slim-bookworm
 
 FROM python:${PYTHON} AS names
@@ -38,21 +40,28 @@ COPY ctl ctl
 # hadolint ignore=SC2086
 RUN pip wheel --quiet ${PEERD_PIP_ARGS} --no-deps -w /wheels .
 
-FROM builder AS relay-venv
+# peerd itself is a layer of its own, on that of what it depends on: a new version is a few megabytes to fetch.
+FROM builder AS house
 COPY --from=wheel /wheels /wheels
-RUN pip install --quiet --no-deps /wheels/*.whl && pip uninstall --quiet --yes setuptools pip
+RUN pip install --quiet --no-deps --prefix /house /wheels/*.whl
+
+FROM builder AS relay-venv
+RUN pip uninstall --quiet --yes setuptools pip
 
 FROM builder AS full-venv
 COPY --from=names /src/train.txt ./
-# torch's own tests and headers are a quarter of it, and nobody compiles against it here.
+# Tests and headers are a fifth of it, and nobody compiles against torch here. numpy.testing needs numpy's.
 # hadolint ignore=DL3003,DL3042,SC2086
 RUN pip install --quiet ${PEERD_PIP_ARGS} -c requirements.lock -r train.txt \
-    && cd /opt/peerd/lib/python3*/site-packages/torch \
-    && rm -rf test include bin/test_*
-COPY --from=wheel /wheels /wheels
-RUN pip install --quiet --no-deps /wheels/*.whl && pip uninstall --quiet --yes setuptools pip
+    && pip uninstall --quiet --yes setuptools pip \
+    && cd /opt/peerd/lib/python3*/site-packages \
+    && rm -rf torch/test torch/include torch/bin/test_* \
+    && find networkx scipy sklearn sympy -type d -name tests -prune -exec rm -rf {} +
 
 FROM python:${PYTHON} AS runtime
+LABEL org.opencontainers.image.title=peerd \
+    org.opencontainers.image.description="A peer daemon with which hosts train a model together over a mix network" \
+    org.opencontainers.image.licenses=MIT
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends tini \
@@ -68,13 +77,15 @@ USER 10001:10001
 WORKDIR /var/lib/peerd
 VOLUME /var/lib/peerd
 EXPOSE 9101 9102 9103
-HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 \
     CMD ["peerd-probe", "/var/lib/peerd/control.sock"]
 ENTRYPOINT ["tini", "--"]
 CMD ["peerd", "run", "--state-dir", "/var/lib/peerd"]
 
 FROM runtime AS relay
 COPY --from=relay-venv /opt/peerd /opt/peerd
+COPY --from=house /house /opt/peerd
 
 FROM runtime AS full
 COPY --from=full-venv /opt/peerd /opt/peerd
+COPY --from=house /house /opt/peerd

