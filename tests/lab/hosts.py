@@ -117,6 +117,8 @@ class Hosts:
                 process.wait()
         for name in self.names:
             subprocess.run(["umount", "-l", self._folder / name / "root"], capture_output=True)
+            for layer in ("upper", "work"):  # a gigabyte with torch in it
+                shutil.rmtree(self._folder / name / layer, ignore_errors=True)
         subprocess.run(["ip", "netns", "del", self.space], capture_output=True)
 
     def _network(self) -> None:
