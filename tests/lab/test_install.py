@@ -103,6 +103,8 @@ def test_three_bare_hosts_are_a_network(installed, hosts, ask, network):
         state = show(hosts, name, "ActiveState", "Type", "User", "WatchdogUSec")
         assert state["ActiveState"] == "active"
         assert (state["Type"], state["User"], state["WatchdogUSec"]) == ("notify", "peerd", "30s")
+        asked = "/opt/peerd/bin/peerctl --endpoint unix:/var/lib/peerd/control.sock status"
+        assert "2/2" in hosts.ssh(name, f"runuser -u peerd -- {asked}")
 
 
 def test_keys_are_where_they_belong(installed, hosts, network):
@@ -161,14 +163,16 @@ def test_another_configuration_is_brought_into_force_one_peer_at_a_time(installe
 
 def test_a_peer_is_backed_up_and_restored_as_its_user(installed, hosts, ask):
     here = "runuser -u peerd -- /opt/peerd/bin/peerd"
-    hosts.ssh("carol", f"{here} backup --state-dir /var/lib/peerd --out /tmp/carol.backup")
+    kept = "/var/backups/carol.backup"
+    hosts.ssh("carol", f"umask 077; {here} backup --state-dir /var/lib/peerd --out - >{kept}")
+    assert hosts.ssh("carol", f"stat -c '%a %U' {kept}") == "600 root\n"
     before = ask("--context", "carol", "status")["peer_id"]
     hosts.ssh("carol", "systemctl stop peerd && find /var/lib/peerd -mindepth 1 -delete")
-    hosts.ssh("carol", "/opt/peerd/bin/peerd restore --state-dir /var/lib/peerd /tmp/carol.backup")
+    hosts.ssh("carol", f"/opt/peerd/bin/peerd restore --state-dir /var/lib/peerd {kept}")
     hosts.ssh("carol", "systemctl start peerd")
     until(lambda: ask("--context", "carol", "status")["peers_alive"] == 2)
     assert ask("--context", "carol", "status")["peer_id"] == before
-    hosts.ssh("carol", "shred -u /tmp/carol.backup")
+    hosts.ssh("carol", f"shred -u {kept}")
 
 
 def test_who_leaves_politely_stays_away(installed, hosts, ask):
