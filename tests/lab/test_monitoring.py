@@ -229,6 +229,7 @@ class TestFromNothingToAlerts:
         operator.walks(watch, "systemctl stop peerd")
         until(lambda: alerts.named(alerts.said()), 240)
         assert alerts.named(operator.walks(watch, "alert query")) == {("PeerDown", "bob does not answer")}
+        assert "1 hop and a recipient take 2 other peers" in operator.types("peerctl --all doctor || true")
         operator.walks(watch, "systemctl start peerd")
         until(lambda: not alerts.named(alerts.said()), 240)
 

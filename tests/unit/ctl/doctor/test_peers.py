@@ -107,7 +107,7 @@ def _damped(status: Any, peers: dict[str, peers_pb2.Peer]) -> None:
         (_restarts, "warn", "trainer", "restarted 2 times"),
         (_full, "warn", "drops", "3 packets dropped: replay_filter_full"),
         (_set(draining=True), "warn", "state", "it drains"),
-        (_set(hops=1, peers_alive=1), "fail", "paths", "1 hop and a recipient take 2 other peers, and 1 of 2"),
+        (_set(hops=1, peers_alive=1), "fail", "paths", "1 hop and a recipient take 2 other peers, and 1"),
         (_set(hops=2, peers_alive=2), "fail", "paths", "sends nothing: 2 hops and a recipient take 3 other"),
         (_set(version="9.9.9"), "warn", "versions", "different versions: 0.1.0 (2), 9.9.9 (1)"),
         (_set(network="other"), "warn", "network", "of 2 networks: lab, other"),
