@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 
 def main() -> None:
@@ -10,8 +11,11 @@ def main() -> None:
     # gRPC's C core logs refused handshakes to stderr by itself, and looks at this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # see `peerd.control`: testbeds start daemons
-    from ctl.cli import cli
-
+    try:
+        from ctl.cli import cli
+    except KeyboardInterrupt:  # loading takes seconds on a busy host
+        sys.stderr.write("peerctl: interrupted\n")
+        sys.exit(130)
     cli.main()
 
 

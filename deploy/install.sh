@@ -253,6 +253,7 @@ export PEERCTL_CONTEXTS=$network/contexts.toml
 enrol
 start
 say "all ${#names[@]} see each other. From here:"
+command -v peerctl >/dev/null || say "    export PATH=$(cd "$(dirname "$peerctl")" && pwd):\$PATH"
 say "    export PEERCTL_CONTEXTS=$network/contexts.toml"
 say "    peerctl --all run start --task digits-cnn --rounds 10 --wait"
 "$peerctl" --on "$(IFS=, && echo "${names[*]}")" status

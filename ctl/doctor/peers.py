@@ -75,8 +75,23 @@ def _answering(one: Told, status: node_pb2.NodeStatus, now: float) -> Iterator[F
         )
     if status.draining:
         yield warn(about, "state", "it drains: it is about to leave", "start it anew if that was not meant")
+    yield from _paths(about, status)
     yield _trainer(about, status.trainer)
     yield from _full(about, status.traffic.dropped)
+
+
+def _paths(about: str, status: node_pb2.NodeStatus) -> Iterator[Finding]:
+    """A path is never shorter than it is set: while mix nodes are missing, own messages wait."""
+    needed = status.hops + 1
+    if status.peers_enrolled == 0 or status.peers_alive >= needed or "direct" in status.alarms:
+        return
+    yield fail(
+        about,
+        "paths",
+        f"sends nothing: {number_of(status.hops, 'hop')} and a recipient take {needed} other peers, "
+        f"and {status.peers_alive} of {status.peers_enrolled} are alive",
+        "bring the others back, or on all peers alike: peerctl --all mix set --hops N",
+    )
 
 
 def _trainer(about: str, trainer: node_pb2.TrainerStatus) -> Finding:

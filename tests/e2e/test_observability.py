@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import yaml
+from lab.grafana import panel_queries
 
 from ctl.client import Client
 
@@ -120,18 +121,6 @@ def prometheus(tmp_path: Path) -> Iterator[Any]:
         one.end()
 
 
-def panel_queries() -> dict[str, str]:
-    """By dashboard and panel, as Grafana would send them for all peers."""
-    queries = {}
-    for path in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json")):
-        for panel in json.loads(path.read_text())["panels"]:
-            for target in panel.get("targets", []):
-                expression = target["expr"].replace("$__rate_interval", WINDOW)
-                expression = expression.replace("$job", "peerd").replace("$instance", ".+")
-                queries[f"{path.stem}: {panel['title']} {target['refId']}"] = expression
-    return queries
-
-
 def rule_queries(rules: list[dict[str, Any]]) -> dict[str, str]:
     """What recording rules make, and what alerts go by."""
     records = {rule["name"]: rule["name"] for rule in rules if rule["type"] == "recording"}
@@ -162,7 +151,7 @@ def test_every_panel_and_rule_has_data_and_a_killed_peer_is_told_of(
 
     until(lambda: len(server.query("peerd_round > 3")) == len(names), seconds=120)
     rules = server.rules()
-    wanted = panel_queries() | rule_queries(rules)
+    wanted = panel_queries(DEPLOY / "grafana" / "dashboards", WINDOW) | rule_queries(rules)
     assert len(wanted) > 100
 
     def without_data() -> dict[str, str]:

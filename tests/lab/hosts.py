@@ -1,7 +1,8 @@
 """Bare hosts: Debian with systemd as process 1, sshd, and an address on a network of their own, nothing else.
 
-systemd-nspawn boots each from one root file system that debootstrap has made, with a layer of its own on top.
-None of them reaches anything but the others and the operator, whose programs run in the same namespace.
+systemd-nspawn boots each from a root file system that debootstrap has made, with a layer of its own on top.
+None of them reaches anything but the others and the operator, whose programs run in the same namespace. Their
+addresses are those of the documents: 192.0.2.1, 192.0.2.2, ...
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,python3,python3-venv,iproute2,procps,ca-certificates"
+BARE = "systemd,systemd-sysv,dbus,openssh-server,python3,python3-venv,iproute2,procps,ca-certificates"
+MONITORING = f"{BARE},prometheus,prometheus-alertmanager"
 TOOLS = ("systemd-nspawn", "debootstrap", "ssh", "ssh-keygen", "ip", "nsenter")
 SUITE = "bookworm"
 BOOT_SECONDS = 120.0
-NETWORK = "10.77.0"
+NETWORK = "192.0.2"
 
 
 def why_not() -> str | None:
@@ -35,25 +39,48 @@ def run(*command: str | Path, **options) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
 
 
-def make_root(root: Path) -> Path:
-    """The root file system that all have in common; made once, a minute or two."""
+def make_root(root: Path, packages: str = BARE) -> Path:
+    """A root file system for any number of hosts; made once, a minute or two."""
     done = root.with_suffix(".made")
     if not done.exists():
         shutil.rmtree(root, ignore_errors=True)
-        run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, root, timeout=900)
+        run("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, root, timeout=900)
         done.touch()
     return root
 
 
-class Hosts:
-    """As a context manager: booted, and reached by `ssh -F config NAME`. All is gone after it."""
+def make_wheels(source: Path, folder: Path, extra: str = "") -> Path:
+    """peerd of this tree and all that it needs: the hosts reach no registry. Kept, but for peerd's own."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("peerd-*.whl"):
+        old.unlink()
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--find-links", folder, "-w", folder]
+    run(*command, "-c", source / "requirements.lock", f"{source}{extra}", timeout=900)
+    return folder
 
-    def __init__(self, names: Sequence[str], root: Path, folder: Path) -> None:
-        self.names = tuple(names)
-        self.config = folder / "ssh_config"
-        self._root = root
+
+def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """Poll a condition of other hosts, which have no event to wait for, until it is true."""
+    ends = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < ends, "the condition never became true"
+        time.sleep(1)
+    return value
+
+
+class Hosts:
+    """As a context manager: booted. All is gone after it.
+
+    The operator reaches each by name and address, with the ssh, scp and ssh-keygen of folder `bin`.
+    """
+
+    def __init__(self, roots: Mapping[str, Path], folder: Path) -> None:
+        """roots: file system by name."""
+        self.names = tuple(roots)
+        self.bin = folder / "bin"
+        self._roots = roots
         self._folder = folder
-        self._space = f"hosts{os.getpid()}"
+        self.space = f"hosts{os.getpid()}"
         self._booted: list[subprocess.Popen[bytes]] = []
 
     def address(self, name: str) -> str:
@@ -61,10 +88,10 @@ class Hosts:
 
     def inside(self, *command: str | Path) -> list[str]:
         """A command of the operator's, in the network of the hosts."""
-        return ["nsenter", f"--net=/run/netns/{self._space}", *map(str, command)]
+        return ["nsenter", f"--net=/run/netns/{self.space}", *map(str, command)]
 
     def ssh(self, name: str, command: str) -> str:
-        return run(*self.inside("ssh", "-F", self.config, name, command), timeout=120)
+        return run(*self.inside(self.bin / "ssh", name, command), timeout=120)
 
     def __enter__(self) -> Hosts:
         try:
@@ -90,10 +117,12 @@ class Hosts:
                 process.wait()
         for name in self.names:
             subprocess.run(["umount", "-l", self._folder / name / "root"], capture_output=True)
-        subprocess.run(["ip", "netns", "del", self._space], capture_output=True)
+            for layer in ("upper", "work"):  # a gigabyte with torch in it
+                shutil.rmtree(self._folder / name / layer, ignore_errors=True)
+        subprocess.run(["ip", "netns", "del", self.space], capture_output=True)
 
     def _network(self) -> None:
-        run("ip", "netns", "add", self._space)
+        run("ip", "netns", "add", self.space)
         for command in (
             "link set lo up",
             "link add br0 type bridge",
@@ -103,22 +132,30 @@ class Hosts:
             run(*self.inside("ip", *command.split()))
 
     def _keys(self) -> None:
-        key, known = self._folder / "key", self._folder / "known_hosts"
+        """The operator's, and programs that use it: OpenSSH takes no other home than that of the user."""
+        key, config = self._folder / "key", self._folder / "ssh_config"
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
-        for name in self.names:
-            known.open("a").write(f"# {name}\n")
         entries = [f"Host {name}\n    HostName {self.address(name)}\n" for name in self.names]
         common = (
             f"Host *\n    User root\n    IdentityFile {key}\n    IdentitiesOnly yes\n    BatchMode yes\n"
-            f"    UserKnownHostsFile {known}\n    StrictHostKeyChecking accept-new\n    ConnectTimeout 5\n"
+            f"    UserKnownHostsFile {self._folder / 'known_hosts'}\n    StrictHostKeyChecking accept-new\n"
+            "    ConnectTimeout 5\n"
         )
-        self.config.write_text("".join(entries) + common)
+        config.write_text("".join(entries) + common)
+        self.bin.mkdir()
+        for program, options in {
+            "ssh": f"-F {config}",
+            "scp": f"-F {config}",
+            "ssh-keygen": f"-f {self._folder / 'known_hosts'}",  # for -F, which looks a host up there
+        }.items():
+            (self.bin / program).write_text(f'#!/bin/sh\nexec {shutil.which(program)} {options} "$@"\n')
+            (self.bin / program).chmod(0o755)
 
     def _boot(self, name: str) -> None:
         folder = self._folder / name
         for part in ("upper", "work", "root"):
             (folder / part).mkdir(parents=True)
-        layers = f"lowerdir={self._root},upperdir={folder / 'upper'},workdir={folder / 'work'}"
+        layers = f"lowerdir={self._roots[name]},upperdir={folder / 'upper'},workdir={folder / 'work'}"
         run("mount", "-t", "overlay", "overlay", "-o", layers, folder / "root")
         root = folder / "root"
         (root / "etc/hostname").write_text(f"{name}\n")
@@ -133,7 +170,7 @@ class Hosts:
             self._booted.append(
                 subprocess.Popen(
                     self.inside(
-                        "systemd-nspawn", "--quiet", f"--directory={root}", f"--machine={self._space}-{name}",
+                        "systemd-nspawn", "--quiet", f"--directory={root}", f"--machine={self.space}-{name}",
                         "--register=no", "--keep-unit", "--network-bridge=br0", "--boot", "--resolv-conf=off",
                         "--console=pipe", "--kill-signal=SIGRTMIN+4",
                     ),
@@ -146,7 +183,7 @@ class Hosts:
         ends = time.monotonic() + BOOT_SECONDS
         while True:
             try:
-                self.ssh(name, "true")
+                self.ssh(name, "systemctl is-system-running --wait || true")
                 return
             except subprocess.SubprocessError as error:
                 if time.monotonic() > ends:

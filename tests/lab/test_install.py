@@ -9,14 +9,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.hosts import Hosts, make_root, why_not
+from lab.hosts import Hosts, make_root, make_wheels, until, why_not
 
 REASON = why_not()
 pytestmark = [
@@ -31,39 +30,14 @@ NAMES = ("alice", "bob", "carol")
 
 
 @pytest.fixture(scope="module")
-def kept() -> Path:
-    folder = Path(os.environ.get("PEERD_LAB", "/var/tmp/peerd-lab"))
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def wheels(kept) -> Path:
-    """peerd of this tree and all that it needs: the hosts reach no registry."""
-    folder = kept / "wheels"
-    for old in folder.glob("peerd-*.whl"):
-        old.unlink()
-    lock = SOURCE / "requirements.lock"
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--find-links",
-        folder,
-        "-c",
-        lock,
-        "-w",
-        folder,
-    ]
-    subprocess.run([*command, SOURCE], check=True, timeout=900)
-    return folder
+    return make_wheels(SOURCE, kept / "wheels")
 
 
 @pytest.fixture(scope="module")
 def hosts(kept, tmp_path_factory) -> Iterator[Hosts]:
-    with Hosts(NAMES, make_root(kept / "root"), tmp_path_factory.mktemp("hosts")) as hosts:
+    root = make_root(kept / "root")
+    with Hosts(dict.fromkeys(NAMES, root), tmp_path_factory.mktemp("hosts")) as hosts:
         yield hosts
 
 
@@ -82,7 +56,7 @@ def install(hosts, wheels, network) -> Callable[..., str]:
                 SOURCE / "deploy/install.sh", "--network", network, "--relay", "--wheels", wheels,
                 "--timeout", "300", *options, *(f"{name}={name},{hosts.address(name)}" for name in NAMES),
             ),
-            env={**os.environ, "PEERD_SSH": f"ssh -F {hosts.config}", "PEERCTL": str(PEERCTL)},
+            env={**os.environ, "PEERD_SSH": str(hosts.bin / "ssh"), "PEERCTL": str(PEERCTL)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
@@ -117,24 +91,20 @@ def show(hosts: Hosts, name: str, *properties: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in said.splitlines())
 
 
-def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
-    ends = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < ends, "the condition never became true"
-        time.sleep(1)
-    return value
-
-
 def test_three_bare_hosts_are_a_network(installed, hosts, ask, network):
     assert "all 3 see each other" in installed
     assert {name: peer["peers_alive"] for name, peer in ask("--all", "status").items()} == dict.fromkeys(
         NAMES, 2
     )
     for name in NAMES:
-        state = show(hosts, name, "ActiveState", "StatusText", "Type", "User", "WatchdogUSec")
+        until(
+            lambda name=name: f"{name}: 2 of 2 others alive" in show(hosts, name, "StatusText")["StatusText"]
+        )
+        state = show(hosts, name, "ActiveState", "Type", "User", "WatchdogUSec")
         assert state["ActiveState"] == "active"
-        assert state["StatusText"].startswith(f"{name}: 2 of 2 others alive")
         assert (state["Type"], state["User"], state["WatchdogUSec"]) == ("notify", "peerd", "30s")
+        asked = "/opt/peerd/bin/peerctl --endpoint unix:/var/lib/peerd/control.sock status"
+        assert f"{name} (" in hosts.ssh(name, f"runuser -u peerd -- {asked}")
 
 
 def test_keys_are_where_they_belong(installed, hosts, network):
@@ -193,14 +163,16 @@ def test_another_configuration_is_brought_into_force_one_peer_at_a_time(installe
 
 def test_a_peer_is_backed_up_and_restored_as_its_user(installed, hosts, ask):
     here = "runuser -u peerd -- /opt/peerd/bin/peerd"
-    hosts.ssh("carol", f"{here} backup --state-dir /var/lib/peerd --out /tmp/carol.backup")
+    kept = "/var/backups/carol.backup"
+    hosts.ssh("carol", f"umask 077; {here} backup --state-dir /var/lib/peerd --out - >{kept}")
+    assert hosts.ssh("carol", f"stat -c '%a %U' {kept}") == "600 root\n"
     before = ask("--context", "carol", "status")["peer_id"]
     hosts.ssh("carol", "systemctl stop peerd && find /var/lib/peerd -mindepth 1 -delete")
-    hosts.ssh("carol", "/opt/peerd/bin/peerd restore --state-dir /var/lib/peerd /tmp/carol.backup")
+    hosts.ssh("carol", f"/opt/peerd/bin/peerd restore --state-dir /var/lib/peerd {kept}")
     hosts.ssh("carol", "systemctl start peerd")
     until(lambda: ask("--context", "carol", "status")["peers_alive"] == 2)
     assert ask("--context", "carol", "status")["peer_id"] == before
-    hosts.ssh("carol", "shred -u /tmp/carol.backup")
+    hosts.ssh("carol", f"shred -u {kept}")
 
 
 def test_who_leaves_politely_stays_away(installed, hosts, ask):

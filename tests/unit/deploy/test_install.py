@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[3] / "deploy"
-SCRIPTS = ("install.sh", "install-host.sh", "kubernetes/base/enrol.sh")
+SCRIPTS = ("install.sh", "install-host.sh", "kubernetes/base/enrol.sh", "monitoring/allow-scrape.sh")
 SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 

@@ -107,6 +107,8 @@ def _damped(status: Any, peers: dict[str, peers_pb2.Peer]) -> None:
         (_restarts, "warn", "trainer", "restarted 2 times"),
         (_full, "warn", "drops", "3 packets dropped: replay_filter_full"),
         (_set(draining=True), "warn", "state", "it drains"),
+        (_set(hops=1, peers_alive=1), "fail", "paths", "1 hop and a recipient take 2 other peers, and 1"),
+        (_set(hops=2, peers_alive=2), "fail", "paths", "sends nothing: 2 hops and a recipient take 3 other"),
         (_set(version="9.9.9"), "warn", "versions", "different versions: 0.1.0 (2), 9.9.9 (1)"),
         (_set(network="other"), "warn", "network", "of 2 networks: lab, other"),
         (_set(epoch=9), "fail", "epoch", "epochs 0 to 9"),
@@ -174,3 +176,12 @@ def test_ports_that_are_closed_are_warnings() -> None:
     first, second = check_ports({"192.0.2.1:1": "", "192.0.2.2:1": "Connection refused"}, who)
     assert (first.level, second.level) == ("ok", "warn")
     assert "Connection refused" in second.text
+
+
+@pytest.mark.parametrize(("enrolled", "alarms"), [(2, ["direct"]), (0, [])])
+def test_without_a_mixnet_or_a_network_no_path_is_missed(told: Any, enrolled: int, alarms: list[str]) -> None:
+    def edit(status: Any, peers: Any) -> None:
+        status.hops, status.peers_alive, status.peers_enrolled = 3, 0, enrolled
+        status.alarms.extend(alarms)
+
+    assert "paths" not in {finding.check for finding in bad(told(edit))}
