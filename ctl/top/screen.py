@@ -88,14 +88,22 @@ def _run_line(summary: Summary, width: int, marks: Marks) -> Text:
     line.append(f"{run.spec.run_id[:RUN_DIGITS]} {one_line(run.spec.task)}", style="bold")
     state = "" if run.state == "running" else f" {one_line(run.state)}"
     line.append(f"{state}  round {run.round}/{run.spec.rounds}  ")
-    line.append(marks.bar(summary.progress, 20 if width >= WIDE else 10), style="green")
-    line.append(f" {percent(summary.progress)}  ")
+    done = f" {percent(summary.progress)}  "
+    accuracy = _accuracy(summary, width)
+    room = width - line.cell_len - len(done) - accuracy.cell_len  # a figure that is cut is a wrong one
+    line.append(marks.bar(summary.progress, max(0, min(room, 20 if width >= WIDE else 10))), style="green")
+    line.append(done).append_text(accuracy)
+    curve = marks.curve(summary.curve, width - line.cell_len - 1)
+    return _joined(line, Text(f" {curve}", style="green")) if len(summary.curve) > 1 else line
+
+
+def _accuracy(summary: Summary, width: int) -> Text:
+    line = Text()
     if summary.accuracies:
         low, high = min(summary.accuracies), max(summary.accuracies)
         line.append(f"accuracy {fmean(summary.accuracies):.4f}", style="bold")
         line.append(f" ({low:.3f}..{high:.3f})" if high - low >= 0.001 and width >= WIDE else "")
-    curve = marks.curve(summary.curve, width - line.cell_len - 1)
-    return _joined(line, Text(f" {curve}", style="green")) if len(summary.curve) > 1 else line
+    return line
 
 
 def _figures(summary: Summary) -> tuple[Text, Text]:

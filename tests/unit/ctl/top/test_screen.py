@@ -62,6 +62,17 @@ def test_what_stands_there(model: Model) -> None:
     assert "q quit" in lines[-1]
 
 
+@pytest.mark.parametrize("rounds", [3, 60, 9_999])
+def test_the_bar_makes_room_for_the_accuracy(sample_of: Any, rounds: int) -> None:
+    model = Model(["alice"])
+    sample = sample_of("alice", at=0.0)
+    sample.run.state, sample.run.round, sample.run.spec.rounds = "finished", rounds, rounds
+    model.take("alice", sample)
+    _, lines = screen(model)
+    assert "accuracy 0.7500" in lines[1]
+    assert len(lines[1]) <= 80
+
+
 def test_a_peer_that_is_gone_stays_and_says_so(model: Model) -> None:
     model.take("bob", Sample(4.0, error="bob: no daemon answers"))
     _, lines = screen(model)
