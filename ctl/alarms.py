@@ -10,4 +10,5 @@ ALARMS = {
     "clock": "CLOCK: this peer's and the others' differ too much (peerctl peers -o json; set the clock)",
     "identity": "IDENTITY: a second daemon runs with this peer's keys (peerctl events); end one of the two",
     "model": "MODEL: a task's code makes another model on some host (peerctl events); it is left out",
+    "paths": "PATHS: too few peers are alive for a path: own messages wait (peerctl peers; bring them back)",
 }

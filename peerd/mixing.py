@@ -14,6 +14,9 @@ from peerd.observe import Alarms, EventLog
 from peerd.presets import preset_fields
 from peerd.relay import Mixnet, Pump
 
+SHORT_SECONDS = 30.0
+"""A start, and a restart of others, take less."""
+
 
 class Mixing:
     """`config` is what is in force. Nothing that is queued is lost by a change."""
@@ -29,8 +32,10 @@ class Mixing:
         alarms: Alarms,
         events: EventLog,
         log: Any,
+        applied: Callable[[], None] = lambda: None,
     ) -> None:
-        """`members`: how many peers of the network are known, oneself included."""
+        """`members`: how many peers of the network are known, oneself included. `applied` is called when
+        another configuration is in force."""
         self.config = config
         self._max_hops = max_hops
         self._members = members
@@ -39,6 +44,8 @@ class Mixing:
         self._alarms = alarms
         self._events = events
         self._log = log
+        self._applied = applied
+        self._short_since: float | None = None
         check_mixing(config, max_hops)
         self._warn_of_direct_mode()
 
@@ -67,6 +74,24 @@ class Mixing:
         self._pump.wake()
         self.judge_loops()
         self._warn_of_direct_mode()
+        self._applied()
+
+    def judge_paths(self, alive: int, now: float) -> float | None:
+        """Whether enough of the others are `alive` for a path: it is never shorter than it is set, so until
+        then own messages wait. When to judge again, whatever comes; None: only when something changes."""
+        hops, known = self.config.path_hops, self._members()
+        if known == 1 or alive > hops:
+            self._short_since = None
+        elif self._short_since is None:
+            self._short_since = now
+        deadline = None if self._short_since is None else self._short_since + SHORT_SECONDS
+        raised = deadline is not None and now >= deadline
+        self._alarms.set(
+            "paths",
+            raised,
+            f"own messages wait: {hops} hops and a recipient, and of {known - 1} others {alive} are alive",
+        )
+        return None if raised else deadline
 
     def judge_loops(self) -> None:
         loops = self._mixnet.delivery.loops

@@ -130,6 +130,7 @@ class Node:
         self._round_keeper = RoundKeeper(state_dir, keep, self._run_keeper, self.events, self.alarms, log)
         self._group: asyncio.TaskGroup | None = None
         self._ended: asyncio.Future[None] | None = None
+        self._paths_timer: asyncio.TimerHandle | None = None
         self.stop_requested = asyncio.Event()
         """Set when the daemon is to end."""
         self._started = False
@@ -206,6 +207,7 @@ class Node:
             alarms=self.alarms,
             events=self.events,
             log=self._log,
+            applied=self._judge_paths,
         )
 
     def _make_links(self) -> LinkTable:
@@ -316,6 +318,7 @@ class Node:
                 self._epochs.start()
                 self._members.start(self._links)
                 self._presence.start()
+                self._judge_paths()
                 group.create_task(self._links.run(), name="links")
                 group.create_task(self._pump.run(), name="pump")
                 group.create_task(self._enrolment.serve(), name="enrolment")
@@ -324,6 +327,7 @@ class Node:
                 await self._ended
         finally:
             self._group = None
+            self._judge_paths_at(None)
             self._participation.stop()
             self._epochs.stop()
             self._members.stop()
@@ -416,6 +420,7 @@ class Node:
                 case "left":
                     self._on_events(self._mixnet.peer_left(change.peer))
         self._pump.wake()
+        self._judge_paths()
         self._participation.view_changed()
 
     def announced(self, notice: RunNotice) -> None:
@@ -452,6 +457,16 @@ class Node:
         self.alarms.set(
             "disk", self._rotation.failing, "mix keys or replay log not written", cause="mix keys"
         )
+
+    def _judge_paths(self) -> None:
+        if self._group is not None:
+            self._judge_paths_at(self._mixing.judge_paths(len(self.view.alive()), monotonic()))
+
+    def _judge_paths_at(self, deadline: float | None) -> None:
+        if self._paths_timer is not None:
+            self._paths_timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._paths_timer = None if deadline is None else loop.call_at(deadline, self._judge_paths)
 
     def log_file_failing(self, failing: bool, lost: int) -> None:
         """Lines of the log cannot be written to its file, or can again."""

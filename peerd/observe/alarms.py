@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from peerd.observe.events import EventLog
 
-Alarm = Literal["direct", "tracing", "blending", "disk", "clock", "identity", "model"]
+Alarm = Literal["direct", "tracing", "blending", "disk", "clock", "identity", "model", "paths"]
 ALARMS: tuple[Alarm, ...] = get_args(Alarm)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from peerd.config import LinkConfig, MetricsConfig, NetworkConfig, PeerdConfig
 from peerd.delivery import Event, LoopReturned
 from peerd.delivery.loops import WINDOW
 from peerd.membership import Authority, PeerState
+from peerd.mixing import SHORT_SECONDS
 from peerd.node import Node
 
 NAMES = ("alice", "bob", "carol", "dave", "erin")
@@ -152,3 +154,41 @@ async def test_the_entropy_that_is_shown_is_that_of_the_strategy_in_force(node):
     assert exposed(node, "peerd_entropy_shannons") == {'strategy="pool"': now.entropy_bits}
     await node.commands.set_mixing("", {"strategy": "exponential"})
     assert exposed(node, "peerd_entropy_shannons") == {'strategy="exponential"': 3.0}
+
+
+def test_too_few_for_a_path_are_an_alarm_when_it_lasts(node):
+    """Three hops and a recipient take four others."""
+    judge = node._mixing.judge_paths
+    deadline = judge(3, 100.0)
+    assert deadline == 100.0 + SHORT_SECONDS
+    assert judge(2, 110.0) == deadline, "another who goes does not put it off"
+    assert raised(node)[0] == []
+    assert judge(3, deadline) is None
+    assert raised(node)[0] == ["paths"]
+    assert judge(4, deadline + 1) is None
+    assert raised(node)[0] == []
+    assert told(node) == ["paths raised", "paths over"]
+    assert judge(3, deadline + 2) == deadline + 2 + SHORT_SECONDS
+
+
+async def test_fewer_hops_need_fewer(node):
+    assert node._mixing.judge_paths(2, 0.0) is not None
+    await node.commands.set_mixing("", {"hops": 1})
+    assert node._mixing.judge_paths(2, 0.0) is None
+    await node.commands.set_mixing("", {"direct": True})
+    assert node._mixing.judge_paths(1, 0.0) is None
+    assert node._mixing.judge_paths(0, 0.0) is not None
+
+
+async def test_a_peer_that_runs_alone_says_so(node, monkeypatch):
+    monkeypatch.setattr("peerd.mixing.SHORT_SECONDS", 0.0)
+    running = asyncio.create_task(node.run())
+    try:
+        async with asyncio.timeout(20):
+            async for event in node.commands.watch_events(0, follow=True):
+                if event.what == "paths raised":
+                    break
+        assert node.commands.status().alarms == ["paths"]
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -12,6 +12,7 @@ const ALARMS = {
   clock: "its clock differs from the others' by more than five seconds",
   identity: "another daemon runs with its keys",
   model: "the code of the run's task makes another model on some host: see peerctl events",
+  paths: "sends nothing: too few peers are alive for a path",
 };
 
 const ago = (x) => (x ? (x <= -120 ? `${Math.round(x / 60)} min` : `${Math.round(x)} s`) : "now");

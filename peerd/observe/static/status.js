@@ -13,6 +13,7 @@ const ALARMS = {
   clock: "the clock differs from the others' by more than five seconds",
   identity: "another daemon runs with this peer's keys",
   model: "the code of the run's task makes another model on some host: see peerctl events",
+  paths: "too few peers are alive for a path: own messages wait",
 };
 
 const history = [];

@@ -334,6 +334,7 @@ def test_every_alarm_is_off_unless_it_is_said_to_be_on(metrics: Metrics, node, s
     series = scrape(metrics)
     assert {alarm: value(series, "peerd_alarm", alarm=alarm) for alarm in ALARMS} == {
         "direct": 0, "tracing": 0, "blending": 0, "disk": 1, "clock": 0, "identity": 0, "model": 0,
+            "paths": 0,
     }  # fmt: skip
 
 
