@@ -32,6 +32,7 @@ from peerd.config import convert, parse_address
 from peerd.errors import InvalidInputError, NotFoundError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z"
+NAME_WORDS = "up to 63 letters, digits, '.', '_' and '-', beginning with a letter or digit"
 MAX_FILE_BYTES = 4 << 20
 UNIX = "unix:"
 
@@ -72,7 +73,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     peer: str = ""
 
 
-Name = Annotated[str, msgspec.Meta(pattern=NAME)]
+Name = Annotated[str, msgspec.Meta(pattern=NAME, description=NAME_WORDS)]
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -40,6 +40,8 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
                 "types",
                 "web",
                 "validation",
+                "wording",
+                "reading",
             }
         ),
     ),
