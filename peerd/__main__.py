@@ -20,6 +20,7 @@ from peerd.clock import wall
 from peerd.config import parse_address
 from peerd.daemon import serve
 from peerd.enrolment import parse_token, redeem
+from peerd.enrolment.tokens import MAX_TEXT
 from peerd.errors import InvalidInputError, NotFoundError, PeerdError
 from peerd.host import ServiceManager
 from peerd.membership import Bundle, Identity, PeerState
@@ -119,7 +120,7 @@ def join(state_dir: Path | None, token: str | None, bundle: Path | None) -> None
 
 
 def _redeemed(folder: Path, token: str) -> Bundle:
-    text = sys.stdin.readline() if token == "-" else token  # noqa: S105 - no secret
+    text = sys.stdin.readline(MAX_TEXT + 1) if token == "-" else token  # noqa: S105 - no secret
     return asyncio.run(redeem(parse_token(text), Identity.load(folder)))
 
 

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from peerd.errors import InvalidInputError, NotFoundError
 from peerd.presets import preset_fields
+from peerd.reading import read_text
 from peerd.types import SHIPPED_TASKS, Fraction, Seconds
 from peerd.wording import explained
 
@@ -25,11 +26,17 @@ TaskName = Annotated[str, Meta(min_length=1, max_length=200)]
 Delay = Annotated[float, Meta(ge=0.0, le=3_600.0)]
 HostName = Annotated[
     str,
-    Meta(pattern=r"^[A-Za-z0-9._-]{1,253}\Z", description="text of letters, digits, '.', '_' and '-', as host names are"),
+    Meta(
+        pattern=r"^[A-Za-z0-9._-]{1,253}\Z",
+        description="text of letters, digits, '.', '_' and '-', as host names are",
+    ),
 ]
 AbsolutePath = Annotated[
     str, Meta(pattern=r"^(/.*)?\Z", max_length=4096, description="an absolute path, or nothing")
 ]
+
+MAX_BYTES = 1 << 20
+"""Of a config file."""
 
 
 class _Slice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -292,13 +299,11 @@ def load(path: Path) -> PeerdConfig:
 
 
 def read(path: Path) -> str:
-    """The text of a config file. NotFoundError, InvalidInputError."""
+    """The text of a config file. NotFoundError, InvalidInputError: also for what is too long to be one."""
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        return read_text(path, MAX_BYTES, "a config file")
+    except NotFoundError:
         raise NotFoundError(f"{path}: no such config file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error}") from None
 
 
 def loads(text: str, where: str) -> PeerdConfig:

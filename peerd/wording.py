@@ -13,7 +13,6 @@ from msgspec.inspect import (
     IntType,
     LiteralType,
     Metadata,
-    StrType,
     VarTupleType,
 )
 

@@ -6,8 +6,6 @@ import os
 import tempfile
 from pathlib import Path
 
-from peerd.errors import InvalidInputError, NotFoundError
-
 Data = bytes | memoryview
 
 
@@ -32,20 +30,6 @@ def write_atomic(path: Path, data: Data | tuple[Data, ...], mode: int = 0o644) -
 def write_secret(path: Path, data: bytes) -> None:
     """Like `write_atomic`, readable by the owner alone at every moment."""
     write_atomic(path, data, 0o600)
-
-
-def read_bounded(path: Path, limit: int, what: str) -> bytes:
-    """A file of at most `limit` bytes. NotFoundError or InvalidInputError, naming file and purpose."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except FileNotFoundError:
-        raise NotFoundError(f"{path}: no such file ({what})") from None
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error.strerror} ({what})") from None
-    if len(data) > limit:
-        raise InvalidInputError(f"{path}: larger than {limit} bytes; not {what}")
-    return data
 
 
 def _sync_folder(folder: Path) -> None:

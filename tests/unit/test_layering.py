@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
                 "layout",
                 "pb",
                 "presets",
+                "reading",
                 "settings",
                 "source",
                 "status",
@@ -41,7 +42,6 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
                 "web",
                 "validation",
                 "wording",
-                "reading",
             }
         ),
     ),
@@ -87,6 +87,7 @@ CTL_MAY_IMPORT = frozenset(
         "config",
         "membership",
         "presets",
+        "reading",
         "settings",
         "validation",
         "web",
