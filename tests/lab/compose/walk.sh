@@ -3,7 +3,13 @@
 # says, and fails where something is not as it should be. Run by tests/lab/test_compose.py.
 set -euo pipefail
 cd "$(dirname "$0")/../../../deploy/compose"
-trap 'rc=$?; [ $rc = 0 ] || docker compose logs --no-color --tail 20; docker compose down -v -t 30 >/dev/null 2>&1; exit $rc' EXIT
+finish() {
+    local rc=$?
+    [ $rc = 0 ] || docker compose logs --no-color --tail 20
+    docker compose down -v -t 30 >/dev/null 2>&1
+    exit $rc
+}
+trap finish EXIT
 
 show() { printf '\n$ %s\n' "$*"; "$@"; }
 fail() { printf 'walk.sh: %s\n' "$*" >&2; exit 1; }
