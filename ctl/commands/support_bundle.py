@@ -63,7 +63,7 @@ def support_bundle(
     \b
     Examples:
       peerctl --all support-bundle --out peers.tar.gz
-      peerctl support-bundle --out bob.tar.gz --config /etc/peerd/peerd.toml --log /var/log/peerd.log
+      peerctl support-bundle --out bob.tar.gz --config /etc/peerd/peerd.toml --log /var/log/peerd/peerd.log
     """
     check_target(out, force)
     endpoints = resolve(settings).endpoints
