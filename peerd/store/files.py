@@ -24,7 +24,7 @@ def write_atomic(path: Path, data: Data | tuple[Data, ...], mode: int = 0o644) -
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_secret(path: Path, data: bytes) -> None:
@@ -32,7 +32,8 @@ def write_secret(path: Path, data: bytes) -> None:
     write_atomic(path, data, 0o600)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Names in it are on the disk when this returns. OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
