@@ -37,6 +37,7 @@ from peerd.pb import (
     runs_pb2,
     runs_pb2_grpc,
 )
+from peerd.reading import read_bounded
 
 OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", 16 << 20),
@@ -299,12 +300,9 @@ def _channel(endpoint: Endpoint) -> grpc.aio.Channel:
 
 def _pem(path: Path, endpoint: Endpoint) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_PEM_BYTES)
-    except FileNotFoundError:
-        raise NotFoundError(f"{endpoint.name}: {path}: no such file") from None
-    except OSError as error:
-        raise InvalidInputError(f"{endpoint.name}: {path}: {error.strerror}") from None
+        data = read_bounded(path, MAX_PEM_BYTES, "a PEM file")
+    except PeerdError as error:
+        raise type(error)(f"{endpoint.name}: {error}") from None
     if b"-----BEGIN" not in data:
         raise InvalidInputError(f"{endpoint.name}: {path}: not a PEM file")
     return data

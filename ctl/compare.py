@@ -11,6 +11,7 @@ import msgspec
 from ctl.experiment.plot import canvas, save
 from ctl.text import one_line
 from peerd.errors import InvalidInputError
+from peerd.reading import read_bounded
 
 MAX_FILE_BYTES = 64 << 20
 COLORS = ("#2b6ca3", "#d9822b", "#3a8f5c", "#b8403a", "#7a5ba6", "#8c6d4f", "#c97bb0", "#8a8f98")
@@ -65,14 +66,8 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def from_file(path: Path) -> list[Run]:
-    """One run for each peer in it. InvalidInputError."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise InvalidInputError(f"{path}: larger than {MAX_FILE_BYTES} bytes; not results of a run")
+    """One run for each peer in it. NotFoundError, InvalidInputError."""
+    data = read_bounded(path, MAX_FILE_BYTES, "results of a run")
     try:
         value = msgspec.json.decode(data)
         if isinstance(value, dict) and "spec" not in value:

@@ -30,8 +30,10 @@ import msgspec
 from ctl import tomlfile
 from peerd.config import convert, parse_address
 from peerd.errors import InvalidInputError, NotFoundError
+from peerd.reading import read_bounded
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z"
+NAME_WORDS = "up to 63 letters, digits, '.', '_' and '-', beginning with a letter or digit"
 MAX_FILE_BYTES = 4 << 20
 UNIX = "unix:"
 
@@ -72,7 +74,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     peer: str = ""
 
 
-Name = Annotated[str, msgspec.Meta(pattern=NAME)]
+Name = Annotated[str, msgspec.Meta(pattern=NAME, description=NAME_WORDS)]
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -95,14 +97,9 @@ class Contexts:
     def load(cls, path: Path) -> Contexts:
         """Empty when the file does not exist. InvalidInputError, one line, for a broken one."""
         try:
-            with path.open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-        except FileNotFoundError:
+            data = read_bounded(path, MAX_FILE_BYTES, "a contexts file")
+        except NotFoundError:
             return cls(path)
-        except OSError as error:
-            raise InvalidInputError(f"{path}: cannot be read: {error.strerror}") from None
-        if len(data) > MAX_FILE_BYTES:
-            raise InvalidInputError(f"{path}: too large for a contexts file")
         return cls.parse(data, path)
 
     @classmethod

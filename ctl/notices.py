@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from ctl.client import MAX_PEM_BYTES
 from ctl.contexts import Endpoint
 from ctl.targets import Settings, effective
-from peerd.errors import DeniedError, InvalidInputError, NotFoundError
+from peerd.errors import DeniedError, InvalidInputError
 from peerd.pb import runs_pb2
+from peerd.reading import read_bounded
 from peerd.types import RunSpec
 
 if TYPE_CHECKING:
@@ -104,10 +105,4 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_PEM_BYTES)
-    except FileNotFoundError:
-        raise NotFoundError(f"{path}: no such file; {HINT}") from None
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}") from None
+    return read_bounded(path, MAX_PEM_BYTES, f"an operator's; {HINT}")

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from ctl import tomlfile
 from ctl.contexts import Contexts, Endpoint, default_path, parse_endpoint
-from peerd.errors import InvalidInputError, NotFoundError
+from peerd.errors import InvalidInputError, NotFoundError, PeerdError
+from peerd.reading import read_text
+
+MAX_PATH_BYTES = 1 << 16
 
 CONTEXTS_FILE = "contexts.toml"
 """A testbed's own contexts file, in its folder."""
@@ -135,8 +138,8 @@ def _memory() -> Path:
 def remembered_testbed() -> Path | None:
     """The folder of the testbed that was last brought up and not yet down, if it still exists."""
     try:
-        folder = Path(_memory().read_text(encoding="utf-8").strip())
-    except (OSError, UnicodeDecodeError):
+        folder = Path(read_text(_memory(), MAX_PATH_BYTES, "a folder's name").strip())
+    except PeerdError:
         return None
     return folder if (folder / CONTEXTS_FILE).is_file() else None
 

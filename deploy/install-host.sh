@@ -56,8 +56,17 @@ install_version() {
         "$folder/bin/peerd" --version >/dev/null || die "what was installed does not run"
         touch "$folder/complete"
     fi
+    [ -e "$folder/share/man/man1/peerd.1" ] || "$folder/bin/python" "$here/man.py" "$folder/share/man/man1" >/dev/null
     [ ! -e /opt/peerd ] || [ -L /opt/peerd ] || die "/opt/peerd is there and was not made by this script"
     ln -sfn "$folder" /opt/peerd.new && mv -T /opt/peerd.new /opt/peerd
+}
+
+# Of the version in force; those of commands that it has no more go.
+install_pages() {
+    local pages=/usr/local/share/man/man1
+    mkdir -p "$pages"
+    rm -f "$pages"/peerd.1 "$pages"/peerd-*.1 "$pages"/peerctl.1 "$pages"/peerctl-*.1
+    install -m 0644 /opt/peerd/share/man/man1/*.1 "$pages"
 }
 
 install_units() {
@@ -86,6 +95,7 @@ prepare() {
     flock 9 # one that was interrupted may still be at work here
     install_version "$(cat "$here"/wheels/* "$here/requirements.lock" - <<<"$extra" | sha256sum | cut -c 1-16)" "$extra"
     install_units
+    install_pages
     if [ ! -e $state/identity.json ]; then
         as_peerd /opt/peerd/bin/peerd init --state-dir $state --name "$name" --address "$address" >/dev/null
     fi

@@ -113,7 +113,7 @@ pack() {
         "$(dirname "$peerctl")/python" -m pip wheel --quiet --no-deps -w "$work/out/wheels" "$source" ||
             die "the wheel could not be built (see above)"
     fi
-    cp "$source/requirements.lock" "$here/install-host.sh" "$here"/systemd/* "$work/out/"
+    cp "$source/requirements.lock" "$here/install-host.sh" "$here/man.py" "$here"/systemd/* "$work/out/"
     if [ -n "$config" ]; then
         cp "$config" "$work/out/peerd.toml"
     else

@@ -20,6 +20,7 @@ from peerd.clock import wall
 from peerd.config import parse_address
 from peerd.daemon import serve
 from peerd.enrolment import parse_token, redeem
+from peerd.enrolment.tokens import MAX_TEXT
 from peerd.errors import InvalidInputError, NotFoundError, PeerdError
 from peerd.host import ServiceManager
 from peerd.membership import Bundle, Identity, PeerState
@@ -119,7 +120,7 @@ def join(state_dir: Path | None, token: str | None, bundle: Path | None) -> None
 
 
 def _redeemed(folder: Path, token: str) -> Bundle:
-    text = sys.stdin.readline() if token == "-" else token  # noqa: S105 - no secret
+    text = sys.stdin.readline(MAX_TEXT + 1) if token == "-" else token  # noqa: S105 - no secret
     return asyncio.run(redeem(parse_token(text), Identity.load(folder)))
 
 
@@ -129,7 +130,8 @@ def _redeemed(folder: Path, token: str) -> Bundle:
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="'-': standard output."
 )
 @click.option("--models/--no-models", default=True, help="Models and results of runs, too.  [default: yes]")
-def backup(state_dir: Path | None, out: Path, models: bool) -> None:
+@click.option("--force", is_flag=True, help="Overwrite the file of --out.")
+def backup(state_dir: Path | None, out: Path, models: bool, force: bool) -> None:
     """Write what this peer needs to come back to one file, beside a running daemon or not.
 
     The file holds the peer's private keys: keep it as you keep them. Mix keys, replay tags and join tokens
@@ -144,7 +146,7 @@ def backup(state_dir: Path | None, out: Path, models: bool) -> None:
     if str(out) == "-":
         made = pack(content, sys.stdout.buffer, wall())
     else:
-        with secret_file(out) as file:
+        with secret_file(out, force) as file:
             made = pack(content, file, wall())
     size = sum(packed.bytes for packed in made.files.values())
     click.echo(
@@ -156,7 +158,8 @@ def backup(state_dir: Path | None, out: Path, models: bool) -> None:
 @STATE_DIR
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def restore(state_dir: Path | None, file: Path) -> None:
-    """Put a peer that `peerd backup` wrote to FILE ('-': standard input) into a new or empty state directory.
+    """Put a peer that `peerd backup` wrote to FILE ('-': standard input) into a new or empty state directory,
+    all of it or nothing.
 
     Never let both run, the restored peer and the one it was: the one that was started first stops.
 

@@ -15,14 +15,28 @@ from msgspec import Meta
 
 from peerd.errors import InvalidInputError, NotFoundError
 from peerd.presets import preset_fields
+from peerd.reading import read_text
 from peerd.types import SHIPPED_TASKS, Fraction, Seconds
+from peerd.wording import explained
 
 StrategyName = Literal["exponential", "outbox", "threshold", "timed", "pool", "none"]
 MetricsDetail = Literal["coarse", "full"]
 Rate = Annotated[float, Meta(ge=0.0, le=10_000.0)]
 TaskName = Annotated[str, Meta(min_length=1, max_length=200)]
 Delay = Annotated[float, Meta(ge=0.0, le=3_600.0)]
-HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,253}\Z")]
+HostName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9._-]{1,253}\Z",
+        description="text of letters, digits, '.', '_' and '-', as host names are",
+    ),
+]
+AbsolutePath = Annotated[
+    str, Meta(pattern=r"^(/.*)?\Z", max_length=4096, description="an absolute path, or nothing")
+]
+
+MAX_BYTES = 1 << 20
+"""Of a config file."""
 
 
 class _Slice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +46,13 @@ class _Slice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class NetworkConfig(_Slice, frozen=True, kw_only=True):
     """What all peers of a network share; signed by its authority and part of every bundle."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z")]
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z",
+            description="up to 63 of a-z, 0-9 and '-', not beginning with '-'",
+        ),
+    ]
     max_hops: Annotated[int, Meta(ge=1, le=16)] = 5
     """Most intermediate mix nodes that a header has room for."""
     body_bytes: Annotated[int, Meta(ge=512, le=65_536)] = 8192
@@ -176,7 +196,7 @@ class TraceConfig(_Slice, frozen=True, kw_only=True):
 class LoggingConfig(_Slice, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
-    file: Annotated[str, Meta(pattern=r"^(/.*)?\Z", max_length=4096)] = ""
+    file: AbsolutePath = ""
     """An absolute path: lines go there, too, and to standard error as always; empty: off."""
     max_bytes: Annotated[int, Meta(ge=10_000, le=1_000_000_000_000)] = 10_000_000
     """The file is put aside before it would be longer."""
@@ -206,7 +226,7 @@ class TrainingConfig(_Slice, frozen=True, kw_only=True):
     tasks: Annotated[tuple[TaskName, ...], Meta(max_length=100)] = SHIPPED_TASKS
     """What may be trained here, whoever asks for it. `module:factory` and entry points run code of this
     host's own, so that its operator names them here; nothing else is ever imported."""
-    task_path: Annotated[str, Meta(pattern=r"^(/.*)?\Z", max_length=4096)] = ""
+    task_path: AbsolutePath = ""
     """An absolute path: a folder to import `module:factory` from, besides PYTHONPATH; empty: none."""
 
 
@@ -269,17 +289,8 @@ def convert(value: Any, kind: type[T], where: str) -> T:
         message, _, path = str(error).partition(" - at ")
         _, _, place = path.rpartition(" in ")  # of a bad key in a map it says: `key` in `$.map`
         key = place.strip("`").removeprefix("$").removeprefix(".")
-        allowed = _choices(kind, key) if message.startswith("Invalid enum value") else ""
-        raise InvalidInputError(f"{where}: {key + ': ' if key else ''}{message}{allowed}") from None
-
-
-def _choices(kind: type[Any], key: str) -> str:
-    """The values that a key of fixed choices may have, to be told with the error."""
-    info: Any = msgspec.inspect.type_info(kind)
-    for name in key.split("."):
-        info = next((f.type for f in getattr(info, "fields", ()) if f.encode_name == name), None)
-    values = getattr(info, "values", ())
-    return f"; allowed: {', '.join(map(str, values))}" if values else ""
+        wrong = explained(message, kind, path)
+        raise InvalidInputError(f"{where}: {key + ': ' if key else ''}{wrong}") from None
 
 
 def load(path: Path) -> PeerdConfig:
@@ -288,13 +299,11 @@ def load(path: Path) -> PeerdConfig:
 
 
 def read(path: Path) -> str:
-    """The text of a config file. NotFoundError, InvalidInputError."""
+    """The text of a config file. NotFoundError, InvalidInputError: also for what is too long to be one."""
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        return read_text(path, MAX_BYTES, "a config file")
+    except NotFoundError:
         raise NotFoundError(f"{path}: no such config file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error}") from None
 
 
 def loads(text: str, where: str) -> PeerdConfig:

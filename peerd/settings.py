@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
+from peerd import wording
 from peerd.config import PeerdConfig, convert
 from peerd.errors import InvalidInputError
 from peerd.presets import preset_fields
@@ -103,32 +104,8 @@ def _kinds(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _key(name: str, kind: Any, default: Any) -> Key:
     choices = get_args(kind) if get_origin(kind) is Literal else ()  # in the order in which they were written
-    allowed = ", ".join(choices) or _allowed(msgspec.inspect.type_info(kind))
+    allowed = ", ".join(choices) or wording.allowed(msgspec.inspect.type_info(kind))
     return Key(name, kind, default, allowed, effect_of(name))
-
-
-def _allowed(info: Any) -> str:
-    match info:
-        case msgspec.inspect.BoolType():
-            return "true, false"
-        case msgspec.inspect.IntType():
-            return f"a whole number{_range(info)}"
-        case msgspec.inspect.FloatType():
-            return f"a number{_range(info)}"
-        case msgspec.inspect.VarTupleType():
-            return f"a list of {_allowed(info.item_type)}"
-        case msgspec.inspect.StrType(pattern=str() as pattern):
-            return f"text like {pattern}"
-        case _:
-            return "text"
-
-
-def _range(info: Any) -> str:
-    low = f" from {info.ge:,}" if info.ge is not None else ""
-    low = f" above {info.gt:,}" if info.gt is not None else low
-    high = f" to {info.le:,}" if info.le is not None else ""
-    high = f" below {info.lt:,}" if info.lt is not None else high
-    return low + high
 
 
 def find(name: str) -> Key:
@@ -153,7 +130,7 @@ def value_of(key: Key, value: Any, where: str = "") -> Any:
     try:
         return _plain(msgspec.to_builtins(msgspec.convert(value, key.kind)))
     except msgspec.ValidationError as error:
-        wrong = str(error).partition(" - at ")[0]
+        wrong = wording.plain(str(error).partition(" - at ")[0])
         source = f"{where}: " if where else ""
         raise InvalidInputError(f"{source}{key.name}: {wrong}; allowed: {key.allowed}") from None
 

@@ -106,9 +106,19 @@ COMPARING: frozenset[AggregatorName] = frozenset({"median", "trimmed-mean", "kru
 PRIVACY_DELTA = 1e-5
 LEAST_NOISE = 1e-3
 """Noise multipliers below it promise nothing, and figures as large as theirs are beyond double precision."""
+RunId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z", description="32 of 0-9 and a-f")]
+NoRunId = Annotated[
+    str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?\Z", description="32 of 0-9 and a-f, or nothing")
+]
+NoSha256 = Annotated[
+    str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?\Z", description="64 of 0-9 and a-f, or nothing")
+]
+OptionName = Annotated[
+    str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z", description="a name of a-z, 0-9 and '_'")
+]
 TaskOptions = Annotated[
     dict[
-        Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z")],
+        OptionName,
         Annotated[str, msgspec.Meta(max_length=200)],
     ],
     msgspec.Meta(max_length=16),
@@ -119,7 +129,7 @@ TaskOptions = Annotated[
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that the peers of a run must agree on, except `data_dir`, which is each host's own."""
 
-    run_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
+    run_id: RunId
     """32 hex digits, drawn by the operator."""
     task: Annotated[str, msgspec.Meta(max_length=200)]
     """One of `SHIPPED_TASKS`, `module:factory`, or the name of an entry point. A host trains only those that
@@ -190,11 +200,11 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """patience: what counts as one, of accuracy."""
     target_accuracy: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
     """A peer ends when it measures that much; 0: after all rounds."""
-    initial_run: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?\Z")] = ""
+    initial_run: NoRunId = ""
     """The run whose model this one begins with, from each peer's own checkpoints; empty: the task's."""
     initial_round: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     """Of which of its rounds."""
-    initial_sha256: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
+    initial_sha256: NoSha256 = ""
     """Of the vector as little-endian float32, in hex."""
     privacy_clip: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.0
     """Bound of the L2 norm of what a peer's training changes in a round; 0: none. See `training.privacy`."""

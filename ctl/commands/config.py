@@ -13,11 +13,12 @@ from rich.console import RenderableType
 
 from ctl import render
 from ctl.app import Command, Group, ask, pass_settings, show
-from ctl.configfile import mistakes, read_text
+from ctl.configfile import mistakes
 from ctl.configtext import changes_data, shown, status_data, told
 from ctl.fanout import Answer
 from ctl.targets import Settings
 from ctl.values import assignments, completions
+from peerd.config import read
 from peerd.errors import InvalidInputError
 from peerd.pb import config_pb2
 from peerd.validation import given
@@ -127,7 +128,7 @@ def diff(settings: Settings, file: Path | None) -> int:
 
 def _good(file: Path) -> str:
     """The text of a file without a mistake."""
-    text = read_text(file)
+    text = read(file)
     if lines := mistakes(text, file):
         raise MistakesError(file, lines)
     return text

@@ -16,7 +16,8 @@ from ctl.commands.network_records import FOLDER, authority_of
 from ctl.targets import Settings
 from ctl.text import Duration, duration, number_of
 from peerd.config import NetworkConfig, convert
-from peerd.errors import InvalidInputError, NotFoundError
+from peerd.errors import InvalidInputError
+from peerd.reading import read_bounded
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -155,16 +156,7 @@ def sign(settings: Settings, directory: Path, request: Path, out: Path | None) -
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_REQUEST_BYTES + 1)
-    except FileNotFoundError:
-        raise NotFoundError(f"{path}: no such request; `peerd init` writes one") from None
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > MAX_REQUEST_BYTES:
-        raise InvalidInputError(f"{path}: too large for an enrolment request")
-    return content
+    return read_bounded(path, MAX_REQUEST_BYTES, "an enrolment request; `peerd init` writes one")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from ctl.contexts import Endpoint
 from ctl.export import check_target
 from ctl.fanout import Answers, Failure
 from ctl.support.archive import assemble, write
+from ctl.support.hosts import names
 from ctl.support.parts import Collected, collect, log_of
 from ctl.support.redaction import Redactor
-from ctl.targets import Settings, remembered_testbed, resolve
+from ctl.targets import Settings, effective, remembered_testbed, resolve
 from ctl.testbed import Testbed
 from ctl.text import number_of, size
-from peerd.config import load, parse_address
+from peerd.config import load
 from peerd.errors import NotFoundError, PeerdError
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -55,7 +56,8 @@ def support_bundle(
     In it, of each peer: status, peers, mixing, run, checkpoints (not the models), events, and on this host
     metrics; what `peerctl doctor` finds; versions. manifest.json says what is there, what is missing and
     why, and what was hidden. Keys and certificates are never read into it, tokens and whatever looks like a
-    key are replaced, addresses too; peers' names and ids stay. Look at it before you give it away.
+    key are replaced, addresses, names of hosts and home folders too; peers' names and ids stay. Look at it
+    before you give it away.
 
     The archive is readable by you alone. A peer that does not answer is missing in it, and the exit code is
     then that of its failure.
@@ -63,7 +65,7 @@ def support_bundle(
     \b
     Examples:
       peerctl --all support-bundle --out peers.tar.gz
-      peerctl support-bundle --out bob.tar.gz --config /etc/peerd/peerd.toml --log /var/log/peerd.log
+      peerctl support-bundle --out bob.tar.gz --config /etc/peerd/peerd.toml --log /var/log/peerd/peerd.log
     """
     check_target(out, force)
     endpoints = resolve(settings).endpoints
@@ -73,8 +75,13 @@ def support_bundle(
         "doctor.json": [finding.data() for finding in findings],
         "versions.json": versions() | {"platform": platform.platform()},
     }
-    missing = _add_files(shared, config, log, _testbed(settings), [e.name for e in endpoints])
-    redactor = _redactor(endpoints, collected, include_addresses)
+    testbed, asked = _testbed(settings), [endpoint.name for endpoint in endpoints]
+    missing = _add_files(shared, config, log, testbed, asked)
+    configurations = [content for name, content in shared.items() if name.endswith("config.json")]
+    state_dirs = [testbed.state_dir(name) for name in asked] if testbed is not None else []
+    said = [one["state_dir"] for one in configurations if one["state_dir"]]
+    state_dirs += [Path(folder) for folder in (state_dir, *said) if folder is not None]
+    redactor = _redactor(settings, endpoints, collected, configurations, state_dirs, include_addresses)
     files = assemble(collected, shared, missing, redactor, include_addresses)
     write(out, files, force)
     _tell(settings, out, files, collected)
@@ -84,23 +91,23 @@ def support_bundle(
     return answers.exit_code
 
 
-def _redactor(endpoints: Sequence[Endpoint], collected: Sequence[Collected], include: bool) -> Redactor:
-    """It knows the names of hosts that stand in endpoints and in what the peers say of each other."""
-    said = [endpoint.address for endpoint in endpoints if not endpoint.local]
-    for one in collected:
-        said += [str(peer.get("address", "")) for peer in one.files.get("peers.json", ())]
-        said += [
-            str(one.files.get("status.json", {}).get(f"{key}_address", "")) for key in ("link", "metrics")
-        ]
-    hosts = frozenset(host for text in said if (host := _host(text)))
-    return Redactor(include, hosts, Path.home(), socket.gethostname())
-
-
-def _host(address: str) -> str:
+def _redactor(
+    settings: Settings,
+    endpoints: Sequence[Endpoint],
+    collected: Sequence[Collected],
+    configurations: Sequence[Mapping[str, Any]],
+    state_dirs: Sequence[Path],
+    include: bool,
+) -> Redactor:
     try:
-        return parse_address(address)[0]
+        contexts = effective(settings)
     except PeerdError:
-        return ""
+        contexts = None
+    hosts = names(endpoints, contexts, collected, configurations, state_dirs)
+    peers = {endpoint.name for endpoint in endpoints}
+    for one in collected:
+        peers |= {str(peer.get("name", "")) for peer in one.files.get("peers.json", ())}
+    return Redactor(include, hosts, Path.home(), socket.gethostname(), frozenset(peers - {""}))
 
 
 def _add_files(

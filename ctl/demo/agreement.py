@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from peerd.errors import PeerdError, UnavailableError
+from peerd.reading import read_bounded
 
 POLL_SECONDS = 0.1
 MAX_RECORD_BYTES = 1 << 20
@@ -64,17 +65,15 @@ async def read_agreement(
 def read_model(folder: Path, run_id: str, round_number: int) -> Vector | None:
     """None while that round's model is not there, or is just being replaced."""
     try:
-        with (folder / "run.json").open("rb") as file:
-            record = msgspec.json.decode(file.read(MAX_RECORD_BYTES), type=_Record)
+        data = read_bounded(folder / "run.json", MAX_RECORD_BYTES, "a run's checkpoint")
+        record = msgspec.json.decode(data, type=_Record)
         if (record.spec.run_id, record.round) != (run_id, round_number):
             return None
-        path = folder / Path(record.file).name
-        if path.stat().st_size != 4 * record.parameters or 4 * record.parameters > MAX_VECTOR_BYTES:
-            return None
-        data = path.read_bytes()
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        size = min(4 * record.parameters, MAX_VECTOR_BYTES)
+        data = read_bounded(folder / Path(record.file).name, size, "a model vector")
+    except (PeerdError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    if hashlib.sha256(data).hexdigest() != record.sha256:
+    if len(data) != 4 * record.parameters or hashlib.sha256(data).hexdigest() != record.sha256:
         return None
     import numpy as np  # not for every `peerctl status`
 

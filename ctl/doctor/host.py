@@ -20,6 +20,7 @@ from ctl.targets import Settings, effective
 from peerd import __version__
 from peerd.config import load
 from peerd.errors import PeerdError
+from peerd.reading import read_bounded
 
 HERE = "here"
 OLDEST_PYTHON = (3, 11)
@@ -121,11 +122,10 @@ def check_operator(path: Path, used_for: str) -> Iterator[Finding]:
     """An operator's certificate and the key beside it."""
     what = f"operator {path.name} (for {used_for})"
     try:
-        with path.open("rb") as file:
-            certificate = x509.load_pem_x509_certificate(file.read(MAX_PEM_BYTES))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a certificate"
-        yield fail(HERE, "certificate", f"{path}: {reason}", NEW_OPERATOR)
+        certificate = x509.load_pem_x509_certificate(read_bounded(path, MAX_PEM_BYTES, "a certificate"))
+    except (PeerdError, ValueError) as error:
+        reason = str(error) if isinstance(error, PeerdError) else f"{path}: not a certificate"
+        yield fail(HERE, "certificate", reason, NEW_OPERATOR)
         return
     yield validity(HERE, what, certificate, time.time(), NEW_OPERATOR)
     yield from private(HERE, path.with_suffix(".key"), NEW_OPERATOR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -28,6 +28,7 @@ from peerd.types import PacketKind, PeerId
 TRACES = "trace"
 CALL_SECONDS = 30.0
 UNDRAWN = "0" * 32
+MAX_LINE_BYTES = 1 << 20
 TIMING = Timing(processing=(3e-4, 3e-3, 3e-2), late=0.3)
 """A busy process unwraps a packet milliseconds after it came; six on few processors take longer."""
 
@@ -74,18 +75,24 @@ def read_traces(files: Sequence[Path]) -> Iterator[Record]:
     if not files:
         raise NotFoundError("the daemons wrote no traces")
     for file in files:
-        lines = file.read_bytes().split(b"\n")
-        for number, line in enumerate(lines):
-            if not line:
-                continue
-            try:
-                record = _record(msgspec.json.decode(line))
-            except (msgspec.DecodeError, KeyError, ValueError, TypeError):
-                if number == len(lines) - 1:  # torn: the daemon ended while it wrote
-                    break
-                raise PeerdError(f"{file}: line {number + 1} is no trace record") from None
-            if record is not None:
-                yield record
+        with file.open("rb") as lines:
+            yield from _records(lines, file)
+
+
+def _records(lines: BinaryIO, file: Path) -> Iterator[Record]:
+    number = 0
+    while line := lines.readline(MAX_LINE_BYTES):
+        number += 1
+        if line == b"\n":
+            continue
+        try:
+            record = _record(msgspec.json.decode(line))
+        except (msgspec.DecodeError, KeyError, ValueError, TypeError):
+            if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
+                return  # torn: the daemon ended while it wrote
+            raise PeerdError(f"{file}: line {number} is no trace record") from None
+        if record is not None:
+            yield record
 
 
 def _record(line: dict[str, Any]) -> Record | None:

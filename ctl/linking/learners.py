@@ -22,6 +22,8 @@ from peerd import errors
 from peerd.errors import PeerdError
 from peerd.types import RunSpec
 
+MAX_SAID_BYTES = 1 << 20
+
 COMMAND = (sys.executable, "-P", "-m", "peerd.training.cohort")
 WIRE_FLOAT = np.dtype("<f4")
 
@@ -101,5 +103,5 @@ class Learners:
     def _last_words(self) -> str:
         code = self._child.wait()
         self._said.seek(0)
-        lines = self._said.read().decode("utf-8", "replace").strip().splitlines()
+        lines = self._said.read(MAX_SAID_BYTES).decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {code}"

@@ -60,7 +60,8 @@ def assemble(
             *LEFT_OUT,
             "addresses are in clear, as was asked"
             if include_addresses
-            else "addresses and ports: replaced by host-1, port-1, ..., the same by the same",
+            else "addresses and ports: replaced by host-1, port-1, ..., the same by the same; names of "
+            "hosts, where a peer, a context, a configuration or a bundle names them, or with a port",
         ],
         "replaced": dict(redactor.counts),
     }

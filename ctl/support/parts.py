@@ -12,6 +12,7 @@ from typing import Any
 from ctl import render
 from ctl.aio import together
 from ctl.client import Client
+from ctl.configtext import status_data
 from ctl.contexts import Endpoint
 from ctl.support.redaction import metrics
 from ctl.testbed.processes import tail
@@ -70,7 +71,9 @@ async def _events(client: Client) -> Any:
 
 
 async def _config(client: Client) -> Any:
-    return render.plain(await client.config())
+    """By its keys: they say what a value is, and so whether it may be seen."""
+    status = await client.config()
+    return {"file": status.file, "settings": status_data(status)}
 
 
 async def _log(client: Client) -> str:

@@ -10,6 +10,7 @@ from ctl import tomlfile
 from ctl.contexts import UNIX, Endpoint
 from ctl.testbed.processes import Process
 from peerd.errors import ConflictError, InvalidInputError, NotFoundError
+from peerd.reading import read_bounded
 
 RECORD = "testbed.json"
 MAX_RECORD_BYTES = 1 << 20
@@ -51,12 +52,9 @@ class Record(msgspec.Struct):
         """NotFoundError where there is none, InvalidInputError for one that is broken."""
         path = folder / RECORD
         try:
-            with path.open("rb") as file:
-                return msgspec.json.decode(file.read(MAX_RECORD_BYTES), type=cls)
-        except (FileNotFoundError, NotADirectoryError):
+            return msgspec.json.decode(read_bounded(path, MAX_RECORD_BYTES, "a testbed's record"), type=cls)
+        except NotFoundError:
             raise NotFoundError(f"{folder}: no testbed here; make one with `peerctl testbed up`") from None
-        except OSError as error:
-            raise InvalidInputError(f"{path}: cannot be read: {error.strerror}") from None
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InvalidInputError(f"{path}: not a testbed's record: {error}") from None
 

@@ -23,7 +23,7 @@ import msgspec
 
 from peerd import __version__
 from peerd.backup.content import Content, limit_of
-from peerd.errors import InvalidInputError, UnavailableError
+from peerd.errors import ConflictError, InvalidInputError, UnavailableError
 from peerd.membership import Identity
 
 FORMAT = 1
@@ -127,9 +127,11 @@ class _Digesting(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def secret_file(path: Path) -> Iterator[BinaryIO]:
+def secret_file(path: Path, force: bool) -> Iterator[BinaryIO]:
     """A new file in the place of `path` once all of it is on the disk, at every moment readable by the owner
-    alone. InvalidInputError where it cannot be written."""
+    alone. ConflictError where there is a file by that name, unless `force`; InvalidInputError where it cannot
+    be written, or what is there is no file."""
+    _check_free(path, force)
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
@@ -139,10 +141,32 @@ def secret_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        _rename(Path(temporary), path, force)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
         raise InvalidInputError(f"{path}: cannot be written: {error.strerror}") from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _check_free(path: Path, force: bool) -> None:
+    if path.is_symlink() or path.exists():
+        if not path.is_file():
+            raise InvalidInputError(f"{path}: cannot be written: not a regular file")
+        if not force:
+            raise ConflictError(f"{path} exists; --force overwrites it")
+
+
+def _rename(made: Path, path: Path, force: bool) -> None:
+    if not force:
+        try:
+            os.link(made, path)  # fails where there is one, however late it came
+        except FileExistsError:
+            raise ConflictError(f"{path} exists; --force overwrites it") from None
+        except OSError:  # a file system without links, as memory sticks have
+            _check_free(path, force)
+        else:
+            made.unlink()
+            return
+    made.replace(path)

@@ -8,55 +8,37 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from peerd.backup.content import BUNDLE, IDENTITY, MAX_FILES, MEBIBYTE, Content, limit_of
+from peerd.backup.content import BUNDLE, IDENTITY, MAX_FILES, MEBIBYTE, limit_of
 from peerd.backup.packing import DESCRIPTION, FORMAT, Description, Packed
-from peerd.errors import ConflictError, InvalidInputError
+from peerd.backup.placing import MAX_DESCRIPTION, RELEASES, staging
+from peerd.errors import InvalidInputError
 from peerd.membership import Bundle, Identity
-from peerd.store import Releases, StateLock
+from peerd.store import Releases
 
 BLOCK = tarfile.BLOCKSIZE
-MAX_DESCRIPTION = 16 * MEBIBYTE
-RELEASES = "releases.json"
-MADE_ANEW = ("mixkeys.json", "replay", RELEASES)
 
 
 def unpack(archive: BinaryIO, where: str, folder: Path) -> Description:
     """Put a backup, read from `archive` that is called `where`, into a new or empty state directory.
 
     All of it or nothing. InvalidInputError for what is no backup, or a damaged one; ConflictError where a
-    daemon runs, or a peer's state lies, in that folder.
+    daemon runs, or anything lies, in that folder.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with StateLock(folder):
-            _refuse_unless_empty(folder)
-            staged = Path(tempfile.mkdtemp(prefix=".restore-", dir=folder))
-            try:
-                described = _Reader(archive, where, staged).read()
-                _check_peer(staged, where, described)
-                _install(staged, folder)
-            finally:
-                shutil.rmtree(staged, ignore_errors=True)
+        with staging(folder) as prepared:
+            described = _Reader(archive, where, prepared.folder).read()
+            _check_peer(prepared.folder, where, described)
+            Releases(prepared.folder / RELEASES).forget()
+            prepared.put(described)
     except OSError as error:
         raise InvalidInputError(f"{folder}: cannot be written: {error.strerror}") from None
     return described
-
-
-def _refuse_unless_empty(folder: Path) -> None:
-    there = [*Content(folder).names(), *(name for name in MADE_ANEW if (folder / name).exists())]
-    if there:
-        raise ConflictError(
-            f"{folder}: there is a peer's state here already ({there[0]}); restore into another folder, or "
-            "move this one away"
-        )
 
 
 class _Reader:
@@ -140,19 +122,3 @@ def _check_peer(staged: Path, where: str, described: Description) -> None:
             Bundle.load(staged / BUNDLE).check_is_for(identity, BUNDLE)
     except InvalidInputError as error:
         raise InvalidInputError(f"{where}: {str(error).removeprefix(f'{staged}/')}") from None
-
-
-def _install(staged: Path, folder: Path) -> None:
-    """The keys last: with them it is a peer. Who restores as root does it for the owner of the folder."""
-    Releases(staged / RELEASES).forget()
-    owner = folder.stat()
-    if os.geteuid() == 0:
-        for path in (folder / "lock", *staged.rglob("*")):
-            os.chown(path, owner.st_uid, owner.st_gid)
-    for path in sorted(staged.iterdir(), key=lambda path: path.name == IDENTITY):
-        path.rename(folder / path.name)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

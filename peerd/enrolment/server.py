@@ -20,11 +20,13 @@ from peerd.enrolment import wire
 from peerd.enrolment.attempts import Attempts
 from peerd.enrolment.redeemer import Admitted, Redeemer, Refused
 from peerd.enrolment.tokens import Token
-from peerd.errors import ConflictError, InvalidInputError, PeerdError, UnavailableError
+from peerd.errors import ConflictError, InvalidInputError, NotFoundError, PeerdError, UnavailableError
+from peerd.reading import read_bounded
 from peerd.store import write_secret
 
 FILE = "tokens.json"
 MAX_CONNECTIONS = 16
+MAX_TOKENS_BYTES = 1 << 20
 """Further ones are closed at once."""
 CONNECTION_SECONDS = 15.0
 """From accept to the end of the answer."""
@@ -178,10 +180,10 @@ class EnrolmentServer:
 
     def _load(self) -> None:
         try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
+            data = read_bounded(self._path, MAX_TOKENS_BYTES, "join tokens")
+        except NotFoundError:
             return
-        except OSError as error:
+        except PeerdError as error:
             self._log.warning("join tokens unreadable: none is good any more", error=str(error))
             return
         if not self._redeemer.tokens.load(data):

@@ -134,7 +134,9 @@ class Logs:
         self._pipe.style(config.format)
         before, self._pipe.file = self._pipe.file, None
         if config.file:
-            self._pipe.file = LogFile(config.file, config.max_bytes, config.backups, self._failing)
+            self._pipe.file = LogFile(
+                config.file, config.max_bytes, config.backups, self._failing, self._file_kept
+            )
         if before is not None:
             before.close()
             if before.failing:
@@ -142,6 +144,12 @@ class Logs:
 
     def _failing(self, failing: bool, lost: int) -> None:
         self.on_failing(failing, lost)
+
+    def _file_kept(self, why: str) -> None:
+        if why:
+            self.log.warning("the log file cannot be put aside: it goes on growing", error=why)
+        else:
+            self.log.info("the log file is put aside again when it is full")
 
 
 def _whole(_logger: Any, _method: str, event: Event) -> tuple[tuple[Event], dict[str, Any]]:

@@ -1,8 +1,9 @@
 """What survives on disk: secret files, mix keys, replay logs, checkpoints, releases. Atomic and checked."""
 
+from peerd.reading import read_bounded
 from peerd.store.archive import Archive, digest_of
 from peerd.store.checkpoint import Checkpoint, Saved
-from peerd.store.files import read_bounded, write_atomic, write_secret
+from peerd.store.files import sync_folder, write_atomic, write_secret
 from peerd.store.history import History
 from peerd.store.lock import StateLock
 from peerd.store.mixkeys import MixKeyFile, boot_id
@@ -23,6 +24,7 @@ __all__ = [
     "digest_of",
     "edit_toml",
     "read_bounded",
+    "sync_folder",
     "write_atomic",
     "write_secret",
 ]

@@ -54,8 +54,7 @@ class Archive:
         """Then remove what is too much. OSError when the disk refuses; all earlier files are then intact."""
         if not self.keep:
             return
-        run = self._folder / spec.run_id
-        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run = folder_of(self._folder, spec.run_id)
         for leftover in run.glob(".round-*"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
         values = np.ascontiguousarray(vector, dtype="<f4")
@@ -117,6 +116,17 @@ class Archive:
         for path in with_models[: max(len(with_models) - (RUNS - 1), 0)]:
             for model in path.glob("round-*"):
                 model.unlink(missing_ok=True)
+
+
+def folder_of(runs: Path, run_id: str) -> Path:
+    """Of one run, made where it is not there yet. Both are closed to others, also where an earlier version
+    left `runs` open."""
+    runs.mkdir(mode=0o700, exist_ok=True)
+    if runs.stat().st_mode & 0o077:
+        runs.chmod(0o700)
+    run = runs / run_id
+    run.mkdir(mode=0o700, exist_ok=True)
+    return run
 
 
 def listed(folder: Path) -> list[Path]:

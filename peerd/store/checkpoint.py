@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerd.errors import InvalidInputError, NotFoundError
+from peerd.reading import read_bounded
 from peerd.status import CheckpointStatus
-from peerd.store.files import read_bounded, write_atomic
+from peerd.store.files import write_atomic
 from peerd.types import RunSpec
 
 Vector = NDArray[np.float32]

@@ -6,8 +6,6 @@ import os
 import tempfile
 from pathlib import Path
 
-from peerd.errors import InvalidInputError, NotFoundError
-
 Data = bytes | memoryview
 
 
@@ -26,7 +24,7 @@ def write_atomic(path: Path, data: Data | tuple[Data, ...], mode: int = 0o644) -
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_secret(path: Path, data: bytes) -> None:
@@ -34,21 +32,8 @@ def write_secret(path: Path, data: bytes) -> None:
     write_atomic(path, data, 0o600)
 
 
-def read_bounded(path: Path, limit: int, what: str) -> bytes:
-    """A file of at most `limit` bytes. NotFoundError or InvalidInputError, naming file and purpose."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except FileNotFoundError:
-        raise NotFoundError(f"{path}: no such file ({what})") from None
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error.strerror} ({what})") from None
-    if len(data) > limit:
-        raise InvalidInputError(f"{path}: larger than {limit} bytes; not {what}")
-    return data
-
-
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Names in it are on the disk when this returns. OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

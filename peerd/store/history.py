@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 
 from peerd.errors import InvalidInputError, NotFoundError
+from peerd.reading import read_bounded
 from peerd.status import RunStatus
-from peerd.store.archive import RUN_FOLDER, age, listed, remove_run
-from peerd.store.files import read_bounded, write_atomic
+from peerd.store.archive import RUN_FOLDER, age, folder_of, listed, remove_run
+from peerd.store.files import write_atomic
 
 RUNS = 32
 """That are remembered; what is left of older ones goes, models included."""
@@ -28,8 +29,7 @@ class History:
 
     def write(self, status: RunStatus) -> None:
         """Replace what is known of that run. OSError when the disk refuses."""
-        run = self._folder / status.spec.run_id
-        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run = folder_of(self._folder, status.spec.run_id)
         write_atomic(run / _FILE, msgspec.json.encode(status), 0o600)
         runs = self._runs()
         for path in runs[: max(len(runs) - RUNS, 0)]:

@@ -21,7 +21,8 @@ import msgspec
 from msgspec import Meta
 
 from peerd.errors import InvalidInputError, NotFoundError
-from peerd.store.files import read_bounded, write_secret
+from peerd.reading import read_bounded
+from peerd.store.files import write_secret
 
 FILE = "mixkeys.json"
 MAX_BYTES = 64 * 1024

@@ -9,7 +9,8 @@ from typing import Annotated
 import msgspec
 
 from peerd.errors import InvalidInputError, NotFoundError
-from peerd.store.files import read_bounded, write_atomic
+from peerd.reading import read_bounded
+from peerd.store.files import write_atomic
 
 KEPT_RUNS = 1_000
 """Those that were counted for last."""

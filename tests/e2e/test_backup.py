@@ -70,3 +70,25 @@ def test_from_one_program_to_another_and_over_nothing(programs, tmp_path):
         3, "peerd", "backup", "--state-dir", tmp_path, "--out", tmp_path / "b"
     )
     assert not (tmp_path / "b").exists()
+    programs.ok("peerd", "backup", "--state-dir", alice, "--out", tmp_path / "b")
+    again = ["peerd", "backup", "--state-dir", alice, "--out", tmp_path / "b"]
+    assert "--force overwrites it" in programs.fails(4, *again)
+    programs.ok(*again, "--force")
+
+
+def test_a_restore_that_is_killed_leaves_no_peer_and_the_next_one_cleans_up(programs, until, tmp_path):
+    alice, back = tmp_path / "alice", tmp_path / "back"
+    programs.ok("peerd", "init", "--state-dir", alice, "--name", "alice", "--address", "192.0.2.1:9101")
+    programs.ok("peerd", "backup", "--state-dir", alice, "--out", tmp_path / "b")
+    begun = (tmp_path / "b").read_bytes()[: 3 * 512]  # the keys, and that there is more
+    restore = ["peerd", "restore", "--state-dir", back, "-"]
+    with subprocess.Popen(restore, stdin=subprocess.PIPE, env=programs.environment) as process:
+        process.stdin.write(begun)
+        process.stdin.flush()
+        until(lambda: list(tmp_path.glob(".back.restore-*/identity.json")))
+        process.kill()
+    assert not back.exists()
+    assert list(tmp_path.glob(".back.restore-*/identity.json")) != []
+    programs.ok("peerd", "restore", "--state-dir", back, tmp_path / "b")
+    assert (back / "identity.json").read_bytes() == (alice / "identity.json").read_bytes()
+    assert list(tmp_path.glob(".back.restore-*")) == []

@@ -67,6 +67,11 @@ def test_no_secret_and_no_address_is_in_it(programs: Any, testbed: Any, tmp_path
             f"{peer}/{file}" for file in ("status.json", "log.txt", "config.json", "metrics.txt")
         } <= names
 
+    for peer in ("alice", "bob", "carol"):
+        told = json.loads(files[f"peerd-support/{peer}/config-in-force.json"])["settings"]
+        assert told["mixing.hops"]["value"] == 1
+        assert not [key for key, setting in told.items() if "[redacted]" in json.dumps(setting)]
+
     known = secrets(folder)
     assert len(known) >= 2 + 3 * 2  # CA and operator; identity and link key of each peer
     for where, secret in known.items():

@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
                 "layout",
                 "pb",
                 "presets",
+                "reading",
                 "settings",
                 "source",
                 "status",
@@ -40,6 +41,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
                 "types",
                 "web",
                 "validation",
+                "wording",
             }
         ),
     ),
@@ -85,6 +87,7 @@ CTL_MAY_IMPORT = frozenset(
         "config",
         "membership",
         "presets",
+        "reading",
         "settings",
         "validation",
         "web",

@@ -122,6 +122,12 @@ def test_one_that_is_none_is_told_with_what_may_have_been_meant(name: str, says:
         ("mixing.strategy", "pol", "allowed: exponential, outbox, threshold, timed, pool, none"),
         ("mixing.direct", 1, "mixing.direct: Expected `bool`, got `int`; allowed: true, false"),
         ("training.tasks", "x", "allowed: a list of text"),
+        (
+            "logging.file",
+            "x.log",
+            "logging.file: not of the form that it must have; allowed: an absolute path, or nothing",
+        ),
+        ("metrics.page_hosts", ["a b"], "allowed: a list of text of letters, digits, '.', '_' and '-'"),
         ("link.queue_cells", 2**80, "link.queue_cells: "),
         ("mixing.mean_delay_seconds", None, "mixing.mean_delay_seconds: "),
         ("mixing.mean_delay_seconds", {"a": 1}, "mixing.mean_delay_seconds: "),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
@@ -40,7 +41,7 @@ def test_the_same_peer_comes_back_with_its_run_and_without_what_must_not(
 
 def test_only_the_owner_may_read_any_of_it(packed, restore, tmp_path):
     restore(packed)
-    with secret_file(tmp_path / "alice.backup") as file:
+    with secret_file(tmp_path / "alice.backup", force=False) as file:
         assert [p.stat().st_mode & 0o077 for p in tmp_path.glob(".alice.backup.*")] == [0]
         file.write(packed)
     assert (tmp_path / "alice.backup").stat().st_mode & 0o777 == 0o600
@@ -97,13 +98,38 @@ def test_it_does_not_go_over_a_peer_or_under_a_daemon(state_dir, packed, restore
     (left / "mixkeys.json").write_text("{}")
     with pytest.raises(ConflictError, match=r"mixkeys\.json"):
         restore(packed, left)
-    assert sorted(p.name for p in left.iterdir()) == ["lock", "mixkeys.json"]
+    assert [p.name for p in left.iterdir()] == ["mixkeys.json"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_root_restores_for_the_owner_of_the_folder(packed, restore, tmp_path):
-    folder = tmp_path / "theirs"
-    folder.mkdir()
-    os.chown(folder, 4711, 4712)
-    restore(packed, folder)
-    assert {(p.stat().st_uid, p.stat().st_gid) for p in folder.rglob("*")} == {(4711, 4712)}
+def test_a_backup_overwrites_nothing_unless_told(tmp_path):
+    out = tmp_path / "alice.backup"
+    out.write_bytes(b"precious")
+    says = pytest.raises(ConflictError, match=r"alice\.backup exists; --force overwrites it")
+    with says, secret_file(out, force=False):
+        pytest.fail("found out too late")
+    with secret_file(out, force=True) as file:
+        file.write(b"new")
+    assert (out.read_bytes(), out.stat().st_mode & 0o777) == (b"new", 0o600)
+    out.unlink()
+    with pytest.raises(ConflictError), secret_file(out, force=False) as file:
+        file.write(b"new")
+        out.write_bytes(b"came meanwhile")
+    assert out.read_bytes() == b"came meanwhile"
+    assert list(tmp_path.iterdir()) == [out], "no draft is left"
+    for force in (False, True):
+        with pytest.raises(InvalidInputError, match="not a regular file"), secret_file(tmp_path, force):
+            pytest.fail("a folder is no file")
+
+
+def test_where_the_file_system_has_no_links_it_overwrites_nothing_either(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    out = tmp_path / "alice.backup"
+    with secret_file(out, force=False) as file:
+        file.write(b"new")
+    assert out.read_bytes() == b"new"
+    with pytest.raises(ConflictError), secret_file(tmp_path / "b", force=False):
+        (tmp_path / "b").write_bytes(b"came meanwhile")
+    assert (tmp_path / "b").read_bytes() == b"came meanwhile"

@@ -135,7 +135,10 @@ def test_the_main_help_documents_the_exit_codes(peerctl: Any) -> None:
         (["demo", "--strategy", "magic"], "'magic' is not one of 'exponential', 'outbox'"),
         (["demo", "--hops", "0"], "0 is not in the range x>=1"),
         (["run", "start", "--task", "chess", "--endpoint", "unix:/x"], "unknown task 'chess'"),
-        (["run", "start", "--run-id", "12", "--endpoint", "unix:/x"], "run: run_id: Expected"),
+        (
+            ["run", "start", "--run-id", "12", "--endpoint", "unix:/x"],
+            "run: run_id: not of the form that it must have; allowed: 32 of 0-9 and a-f",
+        ),
         (["run", "start", "--quorum", "2", "--endpoint", "unix:/x"], "run: quorum: Expected"),
         (["run", "start", "--stale", "keep"], "'keep' is not one of 'drop', 'use'"),
         (["run", "start", "--stale-rounds", "0", "--endpoint", "unix:/x"], "run: stale_rounds: Expected"),

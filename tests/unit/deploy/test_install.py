@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,15 +11,31 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[3] / "deploy"
-SCRIPTS = ("install.sh", "install-host.sh", "kubernetes/base/enrol.sh", "monitoring/allow-scrape.sh")
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "deploy"
+SHEBANG = re.compile(rb"#!.*\b(?:ba|da)?sh\b")
 SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 
+def shell_scripts():
+    """All of the repository: by their names, or by their first lines."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        path = ROOT / name
+        if path.is_file() and (path.suffix == ".sh" or SHEBANG.match(path.open("rb").readline(100))):
+            yield name
+
+
+def test_they_are_found():
+    assert {"deploy/install.sh", "deploy/setup.sh", "deploy/compose/enrol.sh", ".ci/run"} <= set(
+        shell_scripts()
+    )
+
+
 @pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is not installed: the scripts were NOT checked")
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", sorted(shell_scripts()))
 def test_shellcheck_has_nothing_to_say(script):
-    done = subprocess.run([SHELLCHECK, FOLDER / script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([SHELLCHECK, ROOT / script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "")
 
 

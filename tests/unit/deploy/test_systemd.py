@@ -6,6 +6,7 @@ import configparser
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,29 @@ def test_the_template_is_the_unit_with_names():
     named = named.replace("/var/lib/peerd", "/var/lib/peerd/%i").replace(
         "/etc/peerd/peerd.toml", "/etc/peerd/%i.toml"
     )
-    assert lines(many) == lines(named.replace("StateDirectory=peerd", "StateDirectory=peerd/%i"))
+    for folder in ("State", "Logs"):
+        named = named.replace(f"{folder}Directory=peerd", f"{folder}Directory=peerd/%i")
+    assert lines(many) == lines(named)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("peerd.service", "peerd"), ("peerd@.service", "peerd/%i")])
+def test_there_is_a_folder_for_a_log_file_that_it_may_write(name, folder):
+    service = Unit(name).service
+    assert service["ProtectSystem"] == "strict"
+    assert (service["LogsDirectory"], service["LogsDirectoryMode"]) == (folder, "0750")
+    named = (FOLDER.parent / "peerd.toml").read_text()
+    assert "/var/log/peerd/peerd.log" in named
+
+
+def test_the_manual_that_the_units_name_is_made_and_installed(tmp_path):
+    made = FOLDER.parent / "man.py"
+    run(sys.executable, made, tmp_path)
+    for name in UNITS:
+        page, section = re.search(r"^Documentation=man:(\S+)\((\d)\)$", Unit(name).text, re.M).groups()
+        assert (tmp_path / f"{page}.{section}").is_file()
+    on_host = (FOLDER.parent / "install-host.sh").read_text()
+    assert '"$here/man.py"' in on_host
+    assert '"$here/man.py"' in (FOLDER.parent / "install.sh").read_text()
 
 
 def test_its_patience_is_longer_than_the_daemons():
@@ -117,3 +140,4 @@ def test_the_folders_are_made(tmp_path):
     run("systemd-tmpfiles", "--create", f"--root={tmp_path}", FOLDER / "tmpfiles.conf")
     assert (tmp_path / "var/lib/peerd").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "etc/peerd").is_dir()
+    assert (tmp_path / "var/log/peerd").stat().st_mode & 0o777 == 0o750

@@ -193,6 +193,18 @@ def test_a_file_that_cannot_be_written_is_refused_at_the_start_and_told_of_later
     assert told == [(True, 1), (False, 1)]
 
 
+def test_a_file_that_cannot_be_put_aside_is_told_of_in_the_log_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    (tmp_path / "a.log.1").mkdir()
+    stream = io.StringIO()
+    logs = Logs(LoggingConfig(file=str(path), format="json", max_bytes=10_000, backups=1), stream)
+    for _ in range(30):
+        logs.log.info("x" * 1_000)
+    events = [line["event"] for line in lines(stream)]
+    assert events.count("the log file cannot be put aside: it goes on growing") == 1
+    assert len(path.read_text().splitlines()) == len(events) == 31
+
+
 class BrokenStream(io.StringIO):
     def write(self, _text: str) -> int:
         raise OSError(28, "No space left on device")

@@ -57,6 +57,18 @@ def test_what_was_written_comes_back_bit_for_bit(tmp_path_factory, values, numbe
     read[:] = 0  # the caller's own copy
 
 
+def test_nobody_else_may_look_in_also_where_an_earlier_version_let_them(archive, folder):
+    before = os.umask(0o022)
+    try:
+        archive.write(SPEC, 1, vector(1.0), 0.5, 9)
+        assert [p.stat().st_mode & 0o777 for p in (folder, folder / SPEC.run_id)] == [0o700, 0o700]
+        folder.chmod(0o755)
+        archive.write(SPEC, 2, vector(1.0), 0.5, 9)
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_any_safetensors_reader_understands_it(archive, folder):
     archive.write(SPEC, 3, vector(2.5), 0.75, 360)
     (path,) = folder.glob("*/*.safetensors")

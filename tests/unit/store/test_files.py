@@ -5,10 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from peerd.errors import InvalidInputError, NotFoundError
 from peerd.store import read_bounded, write_atomic, write_secret
 
 
@@ -66,27 +63,3 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, 
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_missing_file_is_named_with_its_purpose(tmp_path):
-    with pytest.raises(NotFoundError) as error:
-        read_bounded(tmp_path / "gone", 10, "keys; make them with `peerd init`")
-    assert str(tmp_path / "gone") in str(error.value)
-    assert "peerd init" in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(InvalidInputError, match="cannot be read"):
-        read_bounded(tmp_path, 10, "a test")
-
-
-@given(st.binary(max_size=64), st.integers(0, 64))
-def test_exactly_the_files_within_the_limit_are_read(tmp_path_factory, data, limit):
-    path = tmp_path_factory.getbasetemp() / "bounded"
-    path.write_bytes(data)
-    if len(data) <= limit:
-        assert read_bounded(path, limit, "a test") == data
-    else:
-        with pytest.raises(InvalidInputError, match="larger than"):
-            read_bounded(path, limit, "a test")

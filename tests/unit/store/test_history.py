@@ -23,6 +23,15 @@ def folder(tmp_path):
     return tmp_path / "runs"
 
 
+def test_nobody_else_may_look_in(folder):
+    before = os.umask(0o022)
+    try:
+        History(folder).write(status("ab" * 16))
+    finally:
+        os.umask(before)
+    assert [p.stat().st_mode & 0o777 for p in (folder, folder / ("ab" * 16))] == [0o700, 0o700]
+
+
 def test_a_run_is_found_by_its_first_digits_as_it_stood_last(folder):
     history = History(folder)
     history.write(status("ab" * 16))

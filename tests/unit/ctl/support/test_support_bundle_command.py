@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import tarfile
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 import grpc
 import pytest
 
+from ctl.contexts import Endpoint, Tls
 from ctl.support.archive import ROOT, write
 from ctl.support.parts import PARTS
+from peerd.config import NetworkConfig
 from peerd.errors import ConflictError
-from peerd.pb import node_pb2
+from peerd.membership import Authority, Identity
+from peerd.pb import config_pb2, node_pb2, peers_pb2
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -84,6 +88,71 @@ def test_configuration_and_log(peers: Any, peerctl: Any, out: Path, tmp_path: Pa
     assert json.loads(files["config.json"])["link"]["listen"] == "host-1:port-1"
     lines = files["log.txt"].decode().splitlines()
     assert len(lines) <= 1000 and "[redacted]" in lines[-1] and "\x1b" not in files["log.txt"].decode()
+
+
+def state_dir_of(folder: Path, address: str) -> Path:
+    """Of a peer whose bundle names that address."""
+    state = folder / "state"
+    identity = Identity.create(state, "alice", address)
+    authority = Authority.create(folder / "net", NetworkConfig(name="net"))
+    authority.sign(identity.request(), "request").install(state)
+    return state
+
+
+def test_whoever_names_a_host_it_is_hidden_wherever_it_stands(
+    peers: Any, peerctl: Any, out: Path, tmp_path: Path
+) -> None:
+    """Each name is told by one of them, and stands by itself in the events."""
+    planted = {
+        "peer": "peer-secret.corp.example",
+        "advertised": "advertised-secret.corp.example",
+        "page": "page-secret.corp.example",
+        "context": "context-secret.corp.example",
+        "file": "file-secret.corp.example",
+        "other page": "otherpage-secret.corp.example",
+        "bundle": "bundle-secret.corp.example",
+    }
+    peer = peers.add("alice")
+    peer.peers = [peers_pb2.Peer(name="bob", address=f"{planted['peer']}:9101")]
+    values = {
+        "membership.advertise": f"{planted['advertised']}:9511", "metrics.page_hosts": [planted["page"]],
+        "training.data_dir": "/home/xaviera/data", "mixing.hops": 3,
+    }  # fmt: skip
+    peer.config = config_pb2.ConfigStatus(
+        file="/home/xaviera/peerd.toml",
+        settings=[
+            config_pb2.Setting(key=key, value=json.dumps(value), default='""', origin="file", effect="now")
+            for key, value in values.items()
+        ],
+    )
+    peer.events = [
+        node_pb2.Event(at=1.0, kind="peer", detail=f"{name.upper()} does not answer")
+        for name in planted.values()
+    ]
+    tls = Tls(tmp_path / "ca.pem", tmp_path / "ops.pem", tmp_path / "ops.key", "far")
+    peers.contexts = peers.contexts.adding(Endpoint("far", f"{planted['context']}:9102", tls))
+    peers.contexts.save()
+    config = tmp_path / "peerd.toml"
+    config.write_text(
+        f'state_dir = "{state_dir_of(tmp_path, planted["bundle"] + ":9101")}"\n[link]\n'
+        f'listen = "{planted["file"]}:9101"\n[metrics]\npage_hosts = ["{planted["other page"]}"]\n'
+        '[training]\ndata_dir = "/Users/Xaviera Zubin/data"\n'
+    )
+    result = peerctl("--on", "alice", "support-bundle", "--out", str(out), "--config", str(config))
+    assert result.exit_code == 0, result.stderr
+    files = contents(out)
+    everything = b"".join(files.values()).lower()
+    assert b"secret.corp" not in everything
+    assert b"xaviera" not in everything
+    assert b"zubin" not in everything
+    told = json.loads(files["alice/config-in-force.json"])["settings"]
+    assert told["mixing.hops"]["value"] == 3
+    assert told["training.data_dir"]["value"] == "/home/user-1/data"
+    assert re.fullmatch(r"host-\d+:port-\d+", told["membership.advertise"]["value"])
+    assert re.fullmatch(r"host-\d+", told["metrics.page_hosts"]["value"][0])
+    assert json.loads(files["manifest.json"])["replaced"]["secrets"] == 0
+    details = {event["detail"] for event in json.loads(files["alice/events.json"])}
+    assert len(details) == len(planted), "each is still another one"
 
 
 def test_a_log_that_is_not_there_is_noted(peers: Any, peerctl: Any, out: Path) -> None:
