@@ -11,7 +11,7 @@ from typing import Any
 
 from peerd import __version__
 from peerd.config import PeerdConfig
-from peerd.control import ControlServer, TlsFiles
+from peerd.control import ControlServer, Refusals, TlsFiles
 from peerd.errors import PeerdError
 from peerd.host import Limits, ServiceManager, Watch, end_within, memory_limit, raise_file_limit
 from peerd.membership import PeerState
@@ -155,7 +155,12 @@ async def _control(
     config: PeerdConfig, node: Node, state_dir: Path, logs: Logs
 ) -> AsyncIterator[ControlServer]:
     control = ControlServer(
-        node.commands, config.control, state_dir, lambda: _tls_files(node.state), logs.ring
+        node.commands,
+        config.control,
+        state_dir,
+        lambda: _tls_files(node.state),
+        logs.ring,
+        Refusals(logs.log, node.tally.refused),
     )
     try:
         await control.start()
