@@ -24,6 +24,7 @@ from cryptography import x509
 from google.protobuf.message import DecodeError
 
 from peerd.control.bounds import Bounds, Held
+from peerd.control.core import UNKNOWN
 from peerd.control.refusals import Refusals
 from peerd.errors import DeniedError, InvalidInputError, PeerdError
 from peerd.membership.certificates import public_key_of
@@ -50,8 +51,6 @@ READ_ONLY = frozenset(
 """Not `Runs/Export`: what was trained on private data is more than how well it does."""
 OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Health and reflection: any operator."""
-UNKNOWN = "/unknown"
-"""A method that there is not. Not named: the caller may have made it up."""
 LARGE = frozenset(
     {
         "/peerd.v1.Peers/Publish",
@@ -180,7 +179,9 @@ class Guard(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         handler = await continuation(handler_call_details)
-        method = UNKNOWN if handler is None else handler_call_details.method
+        method = handler_call_details.method
+        if handler is None or method == UNKNOWN:
+            handler, method = None, UNKNOWN
 
         async def call(_requests: Any, context: Context) -> None:
             await self._answer(handler, method, context)
@@ -190,13 +191,14 @@ class Guard(grpc.aio.ServerInterceptor):
 
     async def _answer(self, handler: Handler | None, method: str, context: Context) -> None:
         caller = Caller.of(context)
-        call = _Call(context, method, lambda: self._check(method, caller), self._refusals, caller.name)
+        shown = method[:100]
+        call = _Call(context, shown, lambda: self._check(method, caller), self._refusals, caller.name)
         try:
             call.check()
             if handler is None:
                 await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
             with contextlib.ExitStack() as stack:
-                with self._refusals.noting("busy", method, caller.name):
+                with self._refusals.noting("busy", shown, caller.name):
                     stream = handler.request_streaming or handler.response_streaming
                     held = stack.enter_context(self._bounds.taken(caller.certificate, stream=stream))
                 await _serve(handler, call, held)
@@ -205,7 +207,7 @@ class Guard(grpc.aio.ServerInterceptor):
         except grpc.aio.BaseError:  # the call was aborted, or whoever made it is gone
             raise
         except Exception:
-            self._refusals.failed(method)
+            self._refusals.failed(shown)
             await context.abort(grpc.StatusCode.INTERNAL, "an error of the daemon's own: its log says more")
 
     def _check(self, method: str, caller: Caller) -> None:

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -20,6 +20,7 @@ from peerd.commands import Commands
 from peerd.config import ControlConfig, parse_address
 from peerd.control.bounds import CALLS, IN_ALL, STREAMS, Bounds
 from peerd.control.config_servicers import ConfigServicer, LogsServicer
+from peerd.control.core import Server
 from peerd.control.guard import LARGE_BYTES, Guard, by_roster
 from peerd.control.health import Health
 from peerd.control.refusals import Refusals
@@ -48,10 +49,11 @@ OPTIONS = (
 )
 MAX_CONNECTIONS = 512
 """Over TCP, whoever made them: file descriptors are the links', too."""
+HANDSHAKE_SECONDS = 10.0
 TCP_OPTIONS = (
     *OPTIONS,
     ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
-    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.server_handshake_timeout_ms", int(1000 * HANDSHAKE_SECONDS)),
     ("grpc.max_connection_idle_ms", 60_000),  # one without a call makes room
     ("grpc.keepalive_time_ms", 60_000),  # a watcher whose host is gone makes room, too
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -118,9 +120,9 @@ class ControlServer:
         self.tcp_port: int | None = None
         self._bound_inode: int | None = None
 
-    def _server(self, options: Sequence[tuple[str, int]], bounds: Bounds) -> grpc.aio.Server:
+    def _server(self, options: tuple[tuple[str, int], ...], bounds: Bounds) -> grpc.aio.Server:
         guard = Guard(self._is_good, bounds, self._refusals)
-        server = grpc.aio.server(interceptors=(guard,), options=options)
+        server: grpc.aio.Server = cast(Any, Server(guard, options))  # its base has no types
         for add, servicer in self._servicers:
             add(servicer, server)
         shown = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]

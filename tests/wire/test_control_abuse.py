@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import ssl
 import tempfile
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from peerd.config import ControlConfig, LinkConfig, LoggingConfig, MetricsConfig
 from peerd.control import ControlServer, Refusals, TlsFiles
 from peerd.control.bounds import CALLS, STREAMS
 from peerd.control.guard import LARGE, LARGE_BYTES, READ_ONLY, SMALL_BYTES
+from peerd.control.server import HANDSHAKE_SECONDS, MAX_CONNECTIONS
 from peerd.errors import BusyError
 from peerd.membership import Authority
 from peerd.node import Node
@@ -51,9 +53,9 @@ def tmp_path():
 class Alice:
     """A peer, the ways to it, and what it says of who is refused."""
 
-    def __init__(self, server: ControlServer, node: Node, credentials, log: io.StringIO) -> None:
-        self.server, self.node, self.log = server, node, log
-        self._credentials = credentials
+    def __init__(self, server: ControlServer, node: Node, authority, files, log: io.StringIO) -> None:
+        """`files`: of each caller its CA, key and certificate, PEM."""
+        self.server, self.node, self.authority, self.files, self.log = server, node, authority, files, log
 
     @contextlib.asynccontextmanager
     async def connect(self, who: str):
@@ -62,7 +64,8 @@ class Alice:
             made = grpc.aio.insecure_channel(f"unix:{self.server.unix_path}", options)
         else:
             address = f"127.0.0.1:{self.server.tcp_port}"
-            made = grpc.aio.secure_channel(address, self._credentials[who], options)
+            credentials = grpc.ssl_channel_credentials(*self.files[who])
+            made = grpc.aio.secure_channel(address, credentials, options)
         async with made as channel:
             yield channel
 
@@ -71,11 +74,11 @@ class Alice:
 async def alice(enrol, tmp_path):
     state, bob, _ = enrol("alice", "bob", "carol")
     authority = Authority.load(tmp_path / "net")
-    credentials = {"peer": grpc.ssl_channel_credentials(bob.ca_pem, bob.link_key_pem, bob.certificate_pem)}
+    files = {"peer": (bob.ca_pem, bob.link_key_pem, bob.certificate_pem)}
     for name in ("admin", "viewer"):
         authority.operator(name, name, tmp_path / name)
-        files = [(tmp_path / name / f"{name}.{end}").read_bytes() for end in ("key", "pem")]
-        credentials[name] = grpc.ssl_channel_credentials(state.ca_pem, *files)
+        key, chain = ((tmp_path / name / f"{name}.{end}").read_bytes() for end in ("key", "pem"))
+        files[name] = state.ca_pem, key, chain
     folder = tmp_path / "net" / "peers" / "alice"
     log = io.StringIO()
     logs = Logs(LoggingConfig(format="json"), log)
@@ -87,8 +90,7 @@ async def alice(enrol, tmp_path):
     refusals = Refusals(logs.log, node.tally.refused)
     server = ControlServer(node.commands, control, folder, lambda: tls, logs.ring, refusals)
     await server.start()
-    made = Alice(server, node, credentials, log)
-    made.authority = authority
+    made = Alice(server, node, authority, files, log)
     try:
         yield made
     finally:
@@ -285,3 +287,91 @@ async def test_the_unix_socket_has_room_of_its_own(alice):
         calls = await asyncio.gather(*(opened(unix) for _ in range(2 * STREAMS)))
         assert {got for _, got in calls} == {"OK"}
         assert await named(unix) == "alice"
+
+
+async def closed(reader: asyncio.StreamReader) -> bool:
+    with contextlib.suppress(ConnectionError):
+        return await reader.read(1) == b""
+    return True
+
+
+async def test_connections_that_say_nothing_are_bounded_and_in_nobodys_way_at_the_socket(alice):
+    """More than there may be: the rest is closed at once, long before the handshakes are given up."""
+    more = 40
+    opening = (
+        asyncio.open_connection("127.0.0.1", alice.server.tcp_port) for _ in range(MAX_CONNECTIONS + more)
+    )
+    pairs = await asyncio.gather(*opening)
+    try:
+        waiting = {asyncio.create_task(closed(reader)) for reader, _ in pairs}
+        gone = 0
+        async with asyncio.timeout(HANDSHAKE_SECONDS / 2):
+            while gone < more:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                gone += sum(task.result() for task in done)
+        assert gone >= more
+        async with alice.connect("unix") as unix:
+            assert await named(unix) == "alice"
+    finally:
+        for task in waiting:
+            task.cancel()
+        for _, writer in pairs:
+            writer.close()
+    async with alice.connect("admin") as admin:
+        assert await named(admin) == "alice"
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """Of HTTP/2 (RFC 9113, 4.1)."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def head(path: bytes, **others: bytes) -> bytes:
+    """A HEADERS block: literal fields that are not indexed (RFC 7541, 6.2.2)."""
+    fields = [
+        (b":method", b"POST"), (b":scheme", b"https"), (b":path", path), (b":authority", b"alice.peerd"),
+        (b"content-type", b"application/grpc"), (b"te", b"trailers"),
+        *((name.replace("_", "-").encode(), value) for name, value in others.items()),
+    ]  # fmt: skip
+    return b"".join(
+        b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in fields
+    )
+
+
+STATUS = "/peerd.v1.Node/GetStatus"
+STRANGE = {
+    "a path that is no text": (head(b"/peerd.v1.Node/\xff\xfe"), b""),
+    "no path": (head(b""), b""),
+    "a path of another kind": (head(b"*"), b""),
+    "a line break": (head(b"/peerd.v1.Node/Get\nStatus"), b""),
+    "a request that is cut off": (head(STATUS.encode()), b"\x00\x00\x00\x00\x09abc"),
+    "a request of four gigabytes": (head(STATUS.encode()), b"\x00\xff\xff\xff\xff"),
+    "compressed by nothing": (head(STATUS.encode()), b"\x01\x00\x00\x00\x03abc"),
+    "compressed by something": (head(STATUS.encode(), grpc_encoding=b"gzip"), b"\x01\x00\x00\x00\x03abc"),
+    "an unknown flag": (head(STATUS.encode()), b"\x07\x00\x00\x00\x03abc"),
+    "a time that is none": (head(STATUS.encode(), grpc_timeout=b"soon"), b"\x00\x00\x00\x00\x00"),
+    "two requests": (head(STATUS.encode()), b"\x00\x00\x00\x00\x00" * 2),
+    "no gRPC": (head(STATUS.encode(), content_type=b"text/plain"), b"hello"),
+}
+
+
+@pytest.mark.parametrize("who", ["peer", "viewer"])
+async def test_no_bytes_of_http_make_a_traceback(alice, tmp_path, who):
+    """Below what a client library can be made to send."""
+    context = ssl.create_default_context(cadata=alice.files[who][0].decode())
+    context.set_alpn_protocols(["h2"])
+    (tmp_path / "chain").write_bytes(alice.files[who][1] + alice.files[who][2])
+    context.load_cert_chain(tmp_path / "chain")
+    for what, (headers, body) in STRANGE.items():
+        address = ("127.0.0.1", alice.server.tcp_port)
+        reader, writer = await asyncio.open_connection(*address, ssl=context, server_hostname="alice.peerd")
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+        writer.write(frame(1, 4, 1, headers) + frame(0, 1, 1, body) + frame(6, 0, 0, b"whatever"))
+        answers = await asyncio.wait_for(reader.readuntil(b"whatever"), PATIENCE)
+        assert answers, what
+        writer.transport.abort()
+    async with alice.connect("admin") as admin:
+        assert await named(admin) == "alice"
+    text = alice.log.getvalue()
+    assert "Traceback" not in text, text
+    assert text.count("\n") < 10, text
