@@ -9,6 +9,6 @@ import os
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from peerd.control.refusals import Refusals
-from peerd.control.server import ControlServer, TlsFiles
+from peerd.control.server import MAX_CONNECTIONS, ControlServer, TlsFiles
 
-__all__ = ["ControlServer", "Refusals", "TlsFiles"]
+__all__ = ["MAX_CONNECTIONS", "ControlServer", "Refusals", "TlsFiles"]
