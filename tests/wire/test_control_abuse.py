@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from ctl.client import Client
 from ctl.contexts import Endpoint, Tls
 from peerd.config import ControlConfig, LinkConfig, LoggingConfig, MetricsConfig, MixingConfig, PeerdConfig
-from peerd.control import ControlServer, Refusals, TlsFiles
+from peerd.control import ControlServer, Refusals, TlsFiles, guard
 from peerd.control.bounds import CALLS, STREAMS
 from peerd.control.guard import LARGE, LARGE_BYTES, READ_ONLY, SMALL_BYTES
 from peerd.control.server import HANDSHAKE_SECONDS, MAX_CONNECTIONS
@@ -196,8 +196,9 @@ async def test_as_many_as_may_ask_at_the_same_moment(alice):
         assert await asyncio.gather(*(named(eye) for _ in range(CALLS))) == ["alice"] * CALLS
 
 
-async def test_a_call_whose_request_never_comes_is_refused_before_it_is_waited_for(alice):
+async def test_a_call_whose_request_never_comes_is_refused_before_it_is_waited_for(alice, monkeypatch):
     """And to who has a role it is told after a while; nobody else waits for it."""
+    monkeypatch.setattr(guard, "REQUEST_SECONDS", 0.5)
     async with alice.connect("peer") as bob, alice.connect("viewer") as eye:
         for channel, status in ((bob, "PERMISSION_DENIED"), (eye, "INVALID_ARGUMENT")):
             call = channel.stream_stream("/peerd.v1.Node/GetStatus")(timeout=PATIENCE)
@@ -283,10 +284,10 @@ async def test_peerctl_says_what_to_do_where_it_is_too_much(alice, tmp_path):
 
 
 async def test_the_unix_socket_has_room_of_its_own(alice):
-    async with alice.connect("unix") as unix:
+    async with alice.connect("unix") as unix, alice.connect("unix") as other:
         calls = await asyncio.gather(*(opened(unix) for _ in range(2 * STREAMS)))
         assert {got for _, got in calls} == {"OK"}
-        assert await named(unix) == "alice"
+        assert await named(other) == "alice"
 
 
 async def closed(reader: asyncio.StreamReader) -> bool:
