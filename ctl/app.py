@@ -28,7 +28,7 @@ EXIT_CODES = """
     \b
     Exit codes:
       0    ok                 4    conflict: does not fit the present state
-      1    failure            5    unavailable: a peer or process does not answer
+      1    failure            5    unavailable, or busy: no answer, or none now
       2    invalid input      6    denied: wrong credentials or role
       3    not found          130  interrupted (Ctrl-C, SIGTERM)
 """

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ctl.contexts import UNIX, Endpoint, Tls
 from ctl.text import one_line
 from peerd.errors import (
+    BusyError,
     ConflictError,
     DeniedError,
     InvalidInputError,
@@ -63,6 +64,7 @@ _ERRORS: dict[grpc.StatusCode, type[PeerdError]] = {
     grpc.StatusCode.CANCELLED: UnavailableError,
     grpc.StatusCode.PERMISSION_DENIED: DeniedError,
     grpc.StatusCode.UNAUTHENTICATED: DeniedError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: BusyError,
 }
 
 
@@ -319,8 +321,19 @@ def translate(error: grpc.aio.AioRpcError, endpoint: Endpoint) -> PeerdError:
         details = "the connection ended before the answer came"
     elif code is grpc.StatusCode.UNIMPLEMENTED:
         details = "the daemon does not know this command; it is of another version"
+    elif code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return _exhausted(endpoint, details)
     kind = _ERRORS.get(code, PeerdError)
     return kind(f"{endpoint.name}: {details or code.name.lower()}")
+
+
+def _exhausted(endpoint: Endpoint, details: str) -> PeerdError:
+    """The peer's own words say what to do; gRPC's, of either side, do not."""
+    if "larger than max" in details:
+        return InvalidInputError(f"{endpoint.name}: a message was too large: {details}")
+    if "too many pending requests" in details.lower() or not details:
+        details = "it is asked too much at the moment; ask again later, or at its Unix socket"
+    return BusyError(f"{endpoint.name}: {details}")
 
 
 def _unreachable(endpoint: Endpoint, details: str) -> PeerdError:

@@ -205,7 +205,7 @@ def run(state_dir: Path | None, config: Path | None, bundle: Path | None, **opti
     if bundle is not None:
         _install(bundle, folder)
     PeerState.load(folder)  # a missing bundle is said before anything is bound
-    logs = Logs(started.config.logging)
+    logs = Logs(started.config.logging, state_dir=folder)
     uvloop.run(serve(started, folder, logs, ServiceManager.of(os.environ)))
 
 

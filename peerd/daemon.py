@@ -11,7 +11,7 @@ from typing import Any
 
 from peerd import __version__
 from peerd.config import PeerdConfig
-from peerd.control import ControlServer, TlsFiles
+from peerd.control import MAX_CONNECTIONS, ControlServer, Refusals, TlsFiles
 from peerd.errors import PeerdError
 from peerd.host import Limits, ServiceManager, Watch, end_within, memory_limit, raise_file_limit
 from peerd.membership import PeerState
@@ -108,6 +108,7 @@ def _watch(config: PeerdConfig, node: Node, manager: ServiceManager, limits: Lim
             node.commands.status().peers_enrolled,
             config.relay.replay_capacity,
             trains=config.training.join == "announced",
+            connections=MAX_CONNECTIONS if config.control.listen else 0,
         ),
     )
 
@@ -155,7 +156,12 @@ async def _control(
     config: PeerdConfig, node: Node, state_dir: Path, logs: Logs
 ) -> AsyncIterator[ControlServer]:
     control = ControlServer(
-        node.commands, config.control, state_dir, lambda: _tls_files(node.state), logs.ring
+        node.commands,
+        config.control,
+        state_dir,
+        lambda: _tls_files(node.state),
+        logs.ring,
+        Refusals(logs.log, node.tally.refused),
     )
     try:
         await control.start()

@@ -43,6 +43,13 @@ class UnavailableError(PeerdError):
     grpc_status = "UNAVAILABLE"
 
 
+class BusyError(PeerdError):
+    """A peer that answers, but not more at a time: says what to end, or when to ask again."""
+
+    exit_code = 5
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
 class DeniedError(PeerdError):
     """Wrong credentials or role, or a signature that does not verify."""
 

@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from peerd.config import MixingConfig, PeerdConfig
-from peerd.errors import ConflictError, InvalidInputError, PeerdError
+from peerd.errors import ConflictError, DeniedError, InvalidInputError, PeerdError
 from peerd.observe import EventLog
 from peerd.settings import (
+    OF_THE_HOST,
     Difference,
     at_runtime,
     differences,
@@ -113,12 +114,18 @@ class Reconfiguration:
 
     # -- changes ----------------------------------------------------------------
 
-    async def change(self, values: Mapping[str, str], persist: bool) -> ConfigChange:
+    async def change(self, values: Mapping[str, str], persist: bool, *, remote: bool = False) -> ConfigChange:
         """Values by key, as JSON. InvalidInputError; ConflictError where one needs a restart, or where the
-        file cannot be written: then nothing has changed."""
+        file cannot be written; DeniedError where a `remote` caller sets what is this host's own: then nothing
+        has changed."""
         if not values:
             raise InvalidInputError("nothing to set: give KEY=VALUE")
         wanted = _parsed(values)
+        if remote and (own := [key for key in wanted if key in OF_THE_HOST]):
+            raise DeniedError(
+                f"{', '.join(own)}: each host decides this by itself, in its config file and `peerctl config "
+                "reload`, or over its Unix socket; nothing was changed"
+            )
         return await self._whole(self._change(wanted, persist))
 
     async def _change(self, values: Mapping[str, Any], persist: bool) -> ConfigChange:

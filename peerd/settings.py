@@ -41,6 +41,26 @@ _EFFECTS: Mapping[str, Effect] = {
 }
 """By key, or for the rest of a section."""
 
+OF_THE_HOST = frozenset(
+    {
+        "state_dir",
+        "link.listen",
+        "membership.advertise",
+        "membership.dial_allow",
+        "enrolment.listen",
+        "training.data_dir",
+        "training.tasks",
+        "training.task_path",
+        "control.unix",
+        "control.listen",
+        "metrics.listen",
+        "metrics.page_hosts",
+        "logging.file",
+        "trace.file",
+    }
+)
+"""Paths, code to import, addresses: never set over the network, whatever the operator's role."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:

@@ -147,14 +147,15 @@ def set_config(settings: Settings, values: tuple[str, ...], persist: bool) -> in
 
     Times take a unit (80ms, 2s, 5m), sizes, too (10MB, 4MiB), lists commas; `_seconds`, `_bytes` and
     `_per_second` may be left out of a key's name. A key that cannot change while a daemon runs is refused
-    (exit code 4). Without --persist the change ends with the daemon, or with `config reload`.
+    (exit code 4), and so is over TCP what each host decides by itself: paths, tasks, addresses (exit code 6).
+    Without --persist the change ends with the daemon, or with `config reload`.
 
     \b
     Examples:
       peerctl config set logging.level=debug
       peerctl --all config set mixing.hops=2 mixing.mean_delay=80ms
       peerctl --all config set mixing.preset=balanced --persist
-      peerctl config set training.tasks=digits-cnn,mytask:make
+      peerctl --endpoint unix:/var/lib/peerd/control.sock config set training.tasks=digits-cnn,mytask:make
     """
     wanted: dict[str, Any] = assignments(values)
     targets, answers = ask(settings, lambda client: client.set_config(wanted, persist))

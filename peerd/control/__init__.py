@@ -8,6 +8,7 @@ import os
 # first import of grpc.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-from peerd.control.server import ControlServer, TlsFiles
+from peerd.control.refusals import Refusals
+from peerd.control.server import MAX_CONNECTIONS, ControlServer, TlsFiles
 
-__all__ = ["ControlServer", "TlsFiles"]
+__all__ = ["MAX_CONNECTIONS", "ControlServer", "Refusals", "TlsFiles"]

@@ -9,6 +9,7 @@ import grpc.aio
 import msgspec
 
 from peerd.commands import Commands
+from peerd.control.guard import is_remote
 from peerd.errors import InvalidInputError
 from peerd.observe import LEVELS, LogRing
 from peerd.pb import config_pb2, config_pb2_grpc, logs_pb2, logs_pb2_grpc
@@ -37,7 +38,8 @@ class ConfigServicer(config_pb2_grpc.ConfigServicer):
     async def Set(  # noqa: N802
         self, request: config_pb2.SetConfigRequest, context: Context
     ) -> config_pb2.ConfigChange:
-        return _change(await self._commands.configuration.change(request.values, request.persist))
+        change = self._commands.configuration.change
+        return _change(await change(request.values, request.persist, remote=is_remote(context)))
 
     async def Reload(  # noqa: N802
         self, request: config_pb2.ReloadConfigRequest, context: Context

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from peerd.commands import Commands
 from peerd.config import ControlConfig, parse_address
+from peerd.control.bounds import CALLS, IN_ALL, STREAMS, Bounds
 from peerd.control.config_servicers import ConfigServicer, LogsServicer
-from peerd.control.guard import Guard, by_roster
+from peerd.control.core import Server
+from peerd.control.guard import LARGE_BYTES, Guard, by_roster
+from peerd.control.health import Health
+from peerd.control.refusals import Refusals
 from peerd.control.servicers import MixingServicer, NodeServicer, PeersServicer, RunsServicer
 from peerd.errors import ConflictError, InvalidInputError
 from peerd.observe import LogRing
@@ -37,8 +42,33 @@ from peerd.pb import (
     runs_pb2_grpc,
 )
 
-MAX_REQUEST_BYTES = 2 << 20
-"""Records that the authority has signed come a mebibyte at a time."""
+OPTIONS = (
+    ("grpc.max_receive_message_length", LARGE_BYTES),
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", STREAMS + CALLS),  # of one connection: what its caller may have at most
+)
+MAX_CONNECTIONS = 512
+"""Over TCP, whoever made them: file descriptors are the links', too."""
+HANDSHAKE_SECONDS = 10.0
+TCP_OPTIONS = (
+    *OPTIONS,
+    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+    ("grpc.server_handshake_timeout_ms", int(1000 * HANDSHAKE_SECONDS)),
+    ("grpc.max_connection_idle_ms", 60_000),  # one without a call makes room
+    ("grpc.keepalive_time_ms", 60_000),  # a watcher whose host is gone makes room, too
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+SERVICES = tuple(
+    pb.DESCRIPTOR.services_by_name[name].full_name
+    for pb, name in (
+        (node_pb2, "Node"),
+        (mixing_pb2, "Mixing"),
+        (peers_pb2, "Peers"),
+        (runs_pb2, "Runs"),
+        (config_pb2, "Config"),
+        (logs_pb2, "Logs"),
+    )
+)
 UNIX_PATH_BYTES = 100
 """Somewhat under the kernel's 108."""
 
@@ -62,46 +92,42 @@ class ControlServer:
         state_dir: Path,
         tls: Callable[[], TlsFiles],
         log_ring: LogRing | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
-        """`tls` is asked again for every handshake: certificates are renewed while the daemon runs."""
+        """`tls` is asked again for every handshake: certificates are renewed while the daemon runs.
+        `refusals` counts and logs who was turned away."""
         self._config = config
         self._tls = tls
         self._shown = tls()
         self.unix_path = Path(config.unix) if config.unix else state_dir / "control.sock"
-        self._server = grpc.aio.server(
-            interceptors=(Guard(by_roster(commands.roster)),),
-            options=[
-                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-                ("grpc.so_reuseport", 0),
-            ],
-            maximum_concurrent_rpcs=512,
-        )
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        node_pb2_grpc.add_NodeServicer_to_server(NodeServicer(commands), self._server)
-        mixing_pb2_grpc.add_MixingServicer_to_server(MixingServicer(commands), self._server)
-        peers_pb2_grpc.add_PeersServicer_to_server(PeersServicer(commands), self._server)
-        runs_pb2_grpc.add_RunsServicer_to_server(RunsServicer(commands), self._server)
-        config_pb2_grpc.add_ConfigServicer_to_server(ConfigServicer(commands), self._server)
+        self._refusals = refusals or Refusals()
+        self._is_good = by_roster(commands.roster)
+        self._health = Health(SERVICES)
         ring = LogRing() if log_ring is None else log_ring  # one that is empty is false
-        logs_pb2_grpc.add_LogsServicer_to_server(LogsServicer(ring), self._server)
-        services = [
-            pb.DESCRIPTOR.services_by_name[name].full_name
-            for pb, name in (
-                (node_pb2, "Node"),
-                (mixing_pb2, "Mixing"),
-                (peers_pb2, "Peers"),
-                (runs_pb2, "Runs"),
-                (config_pb2, "Config"),
-                (logs_pb2, "Logs"),
-            )
-        ]
-        reflection.enable_server_reflection(
-            [*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+        self._servicers = (
+            (health_pb2_grpc.add_HealthServicer_to_server, self._health),
+            (node_pb2_grpc.add_NodeServicer_to_server, NodeServicer(commands)),
+            (mixing_pb2_grpc.add_MixingServicer_to_server, MixingServicer(commands)),
+            (peers_pb2_grpc.add_PeersServicer_to_server, PeersServicer(commands)),
+            (runs_pb2_grpc.add_RunsServicer_to_server, RunsServicer(commands)),
+            (config_pb2_grpc.add_ConfigServicer_to_server, ConfigServicer(commands)),
+            (logs_pb2_grpc.add_LogsServicer_to_server, LogsServicer(ring)),
         )
-        self._services = ["", *services]
+        # Two servers: gRPC bounds what waits to be looked at for each, and who floods TCP must not be in the
+        # way of the host's own operator and of whatever asks for its health.
+        self._local = self._server(OPTIONS, Bounds(streams=IN_ALL // 2, calls=IN_ALL // 2))
+        self._remote = self._server(TCP_OPTIONS, Bounds()) if config.listen else None
         self.tcp_port: int | None = None
         self._bound_inode: int | None = None
+
+    def _server(self, options: tuple[tuple[str, int], ...], bounds: Bounds) -> grpc.aio.Server:
+        guard = Guard(self._is_good, bounds, self._refusals)
+        server: grpc.aio.Server = cast(Any, Server(guard, options))  # its base has no types
+        for add, servicer in self._servicers:
+            add(servicer, server)
+        shown = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(shown, server)
+        return server
 
     @property
     def addresses(self) -> str:
@@ -113,19 +139,23 @@ class ControlServer:
     async def start(self) -> None:
         """Bind and serve; health says SERVING when this returns."""
         self._bind_unix()
-        if self._config.listen:
-            self._bind_tcp()
-        await self._server.start()
-        for service in self._services:
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        if self._remote is not None:
+            self._bind_tcp(self._remote)
+        for server in self._servers:
+            await server.start()
+        self._health.set(serving=True)
 
     async def stop(self, grace: float = 1.0) -> None:
         """Say NOT_SERVING, let calls end for `grace` seconds, then close."""
-        await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace)
+        self._health.set(serving=False)
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
         with contextlib.suppress(FileNotFoundError):
             if self.unix_path.lstat().st_ino == self._bound_inode:
                 self.unix_path.unlink()
+
+    @property
+    def _servers(self) -> list[grpc.aio.Server]:
+        return [self._local] if self._remote is None else [self._local, self._remote]
 
     def _bind_unix(self) -> None:
         path = self.unix_path
@@ -139,7 +169,7 @@ class ControlServer:
             raise InvalidInputError(f"control socket {path}: {path.parent} is not a folder")
         mask = os.umask(0o177)  # the socket is the guard: it is never open to others, not for a moment
         try:
-            self._server.add_insecure_port(f"unix:{path}")
+            self._local.add_insecure_port(f"unix:{path}")
         except RuntimeError:
             raise ConflictError(f"control socket {path} cannot be bound; is it in use?") from None
         finally:
@@ -158,7 +188,7 @@ class ControlServer:
                 return  # nobody listens
         raise ConflictError(f"control socket {path}: another process listens here")
 
-    def _bind_tcp(self) -> None:
+    def _bind_tcp(self, server: grpc.aio.Server) -> None:
         host, port = parse_address(self._config.listen, "[control] listen")
         fetch: Any = self._renewed  # None is allowed, though the stubs do not know
         credentials = grpc.dynamic_ssl_server_credentials(
@@ -166,7 +196,7 @@ class ControlServer:
         )
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            self.tcp_port = self._server.add_secure_port(address, credentials)
+            self.tcp_port = server.add_secure_port(address, credentials)
         except RuntimeError:
             raise ConflictError(
                 f"[control] listen: {self._config.listen} cannot be bound; is the port in use?"

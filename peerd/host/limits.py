@@ -14,7 +14,7 @@ from typing import Literal
 
 MEBIBYTE = 1 << 20
 FILES_FOR_ITSELF = 256
-"""Listeners, logs, the trainer, a few dozen control connections."""
+"""Listeners, logs, the trainer, a few dozen connections of this host's own operators."""
 FILES_FOR_A_PEER = 3
 """A link each way, and one that is being dialled or replaced."""
 DAEMON_BYTES = 160 * MEBIBYTE
@@ -104,15 +104,18 @@ class Limits:
     files: int
     memory: int | None
 
-    def shortages(self, others: int, replay_capacity: int, *, trains: bool) -> Iterator[Shortage]:
-        """What is too little for a peer among so many other members."""
-        if (files := self._files(others)) is not None:
+    def shortages(
+        self, others: int, replay_capacity: int, *, trains: bool, connections: int = 0
+    ) -> Iterator[Shortage]:
+        """What is too little for a peer among so many other members; `connections`: those that anybody may
+        open to it."""
+        if (files := self._files(others, connections)) is not None:
             yield Shortage("files", files)
         if (memory := self._memory(replay_capacity, trains)) is not None:
             yield Shortage("memory", memory)
 
-    def _files(self, others: int) -> str | None:
-        need = FILES_FOR_ITSELF + FILES_FOR_A_PEER * others
+    def _files(self, others: int, connections: int) -> str | None:
+        need = FILES_FOR_ITSELF + connections + FILES_FOR_A_PEER * others
         if self.files >= need:
             return None
         return (

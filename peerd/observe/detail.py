@@ -43,6 +43,7 @@ DETAIL: Mapping[str, Grade] = {
             "peerd_state_filesystem_size_bytes",
             "peerd_open_fds",
             "peerd_max_fds",
+            "peerd_control_refused",
             "peerd_run_state",
             "peerd_cohort",
             "peerd_listeners",

@@ -12,12 +12,14 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, MutableMapping
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
 
 from peerd.config import LoggingConfig
 from peerd.observe.logfile import LogFile, check_file
+from peerd.observe.logplace import check_place
 from peerd.observe.redact import redact
 from peerd.observe.ring import LEVELS, LogRing
 
@@ -101,13 +103,16 @@ class _Library(logging.Handler):
 class Logs:
     """The daemon's log: `log` to write, `ring` to read; what is configured may change while it runs."""
 
-    def __init__(self, config: LoggingConfig, stream: TextIO | None = None) -> None:
-        """`stream` is stderr by default. InvalidInputError where the file cannot be written."""
+    def __init__(
+        self, config: LoggingConfig, stream: TextIO | None = None, state_dir: Path | None = None
+    ) -> None:
+        """`stream` is stderr by default; in `state_dir` no log is written. InvalidInputError where the file
+        cannot be written, or must not be."""
         self.ring = LogRing()
         self.on_failing: Callable[[bool, int], None] = lambda _failing, _lost: None
         """Told when lines begin to be lost to the file, and when that is over. In any thread."""
         self._pipe = _Pipe(stream or sys.stderr, self.ring)
-        self._config = config
+        self._state_dir = state_dir
         self.check(config)
         self.apply(config)
         self.log: Any = structlog.wrap_logger(
@@ -125,7 +130,8 @@ class Logs:
         logging.basicConfig(handlers=[_Library(self.log)], level=logging.WARNING, force=True)
 
     def check(self, config: LoggingConfig) -> None:
-        """InvalidInputError where the file cannot be written. Changes nothing."""
+        """InvalidInputError where the file cannot be written, or must not be. Changes nothing."""
+        check_place(config.file, config.backups, self._state_dir)
         check_file(config.file)
 
     def apply(self, config: LoggingConfig) -> None:

@@ -287,3 +287,8 @@ class Metrics(Collector):
         if sample.files is not None:
             yield one("peerd_open_fds", "File descriptors that are open.", sample.files[0])
             yield one("peerd_max_fds", "File descriptors that may be open.", sample.files[1])
+        text = (
+            "Control calls refused: callers without the right, malformed requests, callers over their "
+            "bounds; and those that failed by an error of peerd's own."
+        )
+        yield counter("peerd_control_refused", text, "reason", self._tally.control_refused)

@@ -27,6 +27,8 @@ RECORD_KINDS = ("authority", "delegation", "certificate", "revocation", "descrip
 """Of gossip; unknown: what could not be read."""
 RECORD_OUTCOMES = ("accepted", "stale", "refused")
 """accepted: it was news; stale: known already, or older than what is known."""
+CONTROL_REFUSALS = ("denied", "malformed", "busy", "failed")
+"""Of control calls; see `control.refusals`."""
 RECENT_SAMPLES = 4096
 ENTROPY_SMOOTHING = 1 / 256
 """Weight of one departure in the moving averages."""
@@ -62,6 +64,7 @@ class Tally:
     __slots__ = (
         "_ranked",
         "acked",
+        "control_refused",
         "delivered",
         "drops",
         "entropy",
@@ -102,6 +105,8 @@ class Tally:
         """Changes of the view, by the state that a peer came into."""
         self.gossip_records = dict.fromkeys(product(RECORD_KINDS, RECORD_OUTCOMES), 0)
         """Records that came by gossip, by (kind, outcome)."""
+        self.control_refused = dict.fromkeys(CONTROL_REFUSALS, 0)
+        """Control calls, by reason."""
         self.recent_rtt: deque[float] = deque(maxlen=RECENT_SAMPLES)
         self._ranked: list[float] = []
         """The same in order, once that was asked for; empty after a new one."""
@@ -120,6 +125,10 @@ class Tally:
     def gossip_record(self, kind: str, outcome: str, count: int = 1) -> None:
         """Records of this kind came by gossip; a kind that is none counts as unknown."""
         self.gossip_records[kind if kind in RECORD_KINDS else "unknown", outcome] += count
+
+    def refused(self, reason: str) -> None:
+        """A control call; one of `CONTROL_REFUSALS`."""
+        self.control_refused[reason] += 1
 
     def acknowledged(self, rtt: float) -> None:
         """A message was acknowledged `rtt` seconds after the departure of the attempt."""

@@ -12,6 +12,7 @@ from peerd.errors import InvalidInputError
 from peerd.observe.redact import looks_secret
 from peerd.presets import PRESETS
 from peerd.settings import (
+    OF_THE_HOST,
     at_runtime,
     differences,
     effect_of,
@@ -167,3 +168,10 @@ def test_a_preset_comes_first_and_keys_go_over_it() -> None:
 def test_an_unknown_key_is_not_merged() -> None:
     with pytest.raises(InvalidInputError, match=r"mixing\.hop: no such key"):
         merged(PeerdConfig(), {"mixing.hop": 3})
+
+
+def test_every_text_of_a_hosts_own_is_guarded() -> None:
+    """A new key that takes any text is a path, a module or an address until somebody says what it is."""
+    assert set(NAMES) >= OF_THE_HOST
+    texts = {name for name, key in keys().items() if "text" in key.allowed}
+    assert texts == OF_THE_HOST

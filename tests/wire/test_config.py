@@ -95,7 +95,7 @@ async def serving(state, folder: Path, control: ControlConfig | None = None):
     file = folder / "peerd.toml"
     file.write_text(TEXT)
     started = Source(file).load()
-    logs = Logs(started.config.logging, io.StringIO())
+    logs = Logs(started.config.logging, io.StringIO(), state_dir=folder)
     node = Node(started.config, state, folder, logs.log, started)
     node.start()
     node.reconfiguration.add("logging", logs.apply, logs.check)
@@ -326,3 +326,72 @@ async def test_two_hundred_followers_get_the_same(peer):
 async def test_defaults_are_those_of_this_version(peer):
     status = await peer.config.Get(config_pb2.GetConfigRequest())
     assert {s.key: json.loads(s.default) for s in status.settings} == flat(PeerdConfig())
+
+
+HOSTS_OWN = {
+    "training.tasks": '["digits-cnn", "mytask:make"]',
+    "training.task_path": '"/tmp/elsewhere"',
+    "training.data_dir": '"/etc"',
+    "logging.file": '"/tmp/elsewhere.log"',
+    "membership.dial_allow": '["127.0.0.0/8"]',
+    "link.listen": '"0.0.0.0:1"',
+    "trace.file": '"/tmp/elsewhere"',
+}
+
+
+async def test_what_is_the_hosts_own_is_not_set_over_the_network(enrol, tmp_path):
+    """By nobody: an admin of the network is no admin of each host."""
+    state, *_ = enrol("alice", "bob", "carol")
+    authority = Authority.load(tmp_path / "net")
+    authority.operator("root", "admin", tmp_path / "root")
+    files = [(tmp_path / "root" / f"root.{end}").read_bytes() for end in ("key", "pem")]
+    credentials = grpc.ssl_channel_credentials(state.ca_pem, *files)
+    options = [("grpc.ssl_target_name_override", "alice.peerd")]
+    folder = tmp_path / "net" / "peers" / "alice"
+    async with serving(state, folder, ControlConfig(listen="127.0.0.1:0")) as peer:
+        before = await peer.in_force()
+        address = f"127.0.0.1:{peer.server.tcp_port}"
+        async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
+            config = config_pb2_grpc.ConfigStub(channel)
+            for key, value in HOSTS_OWN.items():
+                for persist in (False, True):
+                    values = {key: value, "logging.level": '"debug"'}
+                    request = config_pb2.SetConfigRequest(values=values, persist=persist)
+                    code, details = await refused(config.Set(request))
+                    assert code is grpc.StatusCode.PERMISSION_DENIED
+                    assert details.startswith(f"{key}: each host decides this by itself")
+            assert await peer.in_force() == before
+            assert peer.file.read_text() == TEXT
+            await config.Set(config_pb2.SetConfigRequest(values={"logging.level": '"debug"'}))
+            rewrite(peer.file, "[logging]", '[training]\ntasks = ["a:b"]\n[logging]')
+            assert (await config.Reload(config_pb2.ReloadConfigRequest())).changed, "its own file may say it"
+        await peer.set(training__tasks=["c:d"])
+        assert (await peer.in_force())["training.tasks"] == ["c:d"], "and who is on the host"
+
+
+async def test_no_log_is_written_over_what_is_none(peer):
+    """Also where it is the host's own operator who names the file."""
+    folder = peer.file.parent
+    identity = folder / "identity.json"
+    before = identity.read_bytes()
+    other = folder.parent.parent / "notes.txt"
+    other.write_text("mine\n")
+    (folder.parent.parent / "way-in").symlink_to(folder)
+    for file, says in (
+        (identity, "is in the state directory"),
+        (folder / "peerd.log", "is in the state directory"),
+        (folder.parent.parent / "way-in" / "peerd.log", "is in the state directory"),
+        (other, "is no log of peerd's"),
+        (Path("/dev/null"), "cannot be written: not a file"),
+    ):
+        for persist in (False, True):
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await peer.set(persist=persist, logging__file=str(file))
+            assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert f"logging.file: {file} {says}" in error.value.details()
+    assert identity.read_bytes() == before
+    assert other.read_text() == "mine\n"
+    assert not (folder / "peerd.log").exists()
+    rewrite(peer.file, "[logging]", f'[logging]\nfile = "{identity}"')
+    assert (await refused(peer.reload()))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert identity.read_bytes() == before

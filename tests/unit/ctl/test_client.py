@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 
-from ctl.client import Client
+from ctl.client import Client, translate
 from ctl.contexts import Endpoint, Tls, operator_tls
 from peerd.config import NetworkConfig
 from peerd.errors import (
+    BusyError,
     ConflictError,
     DeniedError,
     InvalidInputError,
@@ -95,6 +97,7 @@ async def test_events_are_the_latest_and_then_what_comes(peers: Any) -> None:
         (grpc.StatusCode.ALREADY_EXISTS, ConflictError),
         (grpc.StatusCode.PERMISSION_DENIED, DeniedError),
         (grpc.StatusCode.UNAUTHENTICATED, DeniedError),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, BusyError),
         (grpc.StatusCode.INTERNAL, PeerdError),
     ],
 )
@@ -109,6 +112,24 @@ async def test_a_refusal_keeps_its_kind_and_its_words(
         assert str(caught.value) == "alice: because [31mI say so"
         with pytest.raises(kind, match="because"):
             _ = [status async for status in client.watch_run()]
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "says"),
+    [
+        ("CLIENT: Received message larger than max (3 vs. 2)", InvalidInputError, "a message was too large"),
+        ("Too many pending requests for this server", BusyError, "ask again later, or at its Unix socket"),
+        ("", BusyError, "ask again later, or at its Unix socket"),
+        ("64 streams open: end some", BusyError, "64 streams open: end some"),
+    ],
+)
+def test_too_much_says_what_to_do(words: str, kind: type[PeerdError], says: str) -> None:
+    nothing = grpc.aio.Metadata()
+    error = grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, nothing, nothing, words)
+    told = translate(error, Endpoint("alice", "unix:/a"))
+    assert type(told) is kind
+    assert str(told).startswith("alice: ")
+    assert says in str(told)
 
 
 async def test_nobody_there(peers: Any) -> None:

@@ -67,12 +67,16 @@ def test_whatever_the_kernel_says_is_no_error(tmp_path_factory, text):
         memory_limit(folder / "cgroup", folder)
 
 
-def shortages(files=PLENTY, memory=None, others=5, capacity=DEFAULT_CAPACITY, trains=True):
-    return {s.limit: s.detail for s in Limits(files, memory).shortages(others, capacity, trains=trains)}
+def shortages(files=PLENTY, memory=None, others=5, capacity=DEFAULT_CAPACITY, trains=True, connections=0):
+    found = Limits(files, memory).shortages(others, capacity, trains=trains, connections=connections)
+    return {s.limit: s.detail for s in found}
 
 
 def test_files_for_so_many_peers():
     assert shortages(files=1024) == {}
+    assert shortages(files=1024, connections=512) == {}
+    (line,) = shortages(files=1024, others=100, connections=512).values()
+    assert "takes 1068" in line
     (line,) = shortages(files=1024, others=300).values()
     assert "network of 301 peers, which takes 1156" in line
     assert "LimitNOFILE=" in line

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from peerd.observe import Metrics, Neighbour, Sample, Tally
 from peerd.observe.alarms import ALARMS
 from peerd.observe.sample import CERTIFICATES, RUN_STATES, STAGES, TRAINER_STATES
-from peerd.observe.tally import PEER_STATES, RECORD_KINDS
+from peerd.observe.tally import CONTROL_REFUSALS, PEER_STATES, RECORD_KINDS
 from peerd.status import EndToEnd, EpochStatus, LoopsMeasured, MixingMeasured, RoundResult
 from peerd.types import DropReason, PacketKind
 
@@ -103,6 +103,7 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
         *(("peerd_peers", {"state": state}) for state in PEER_STATES),
         *(("peerd_peer_changes_total", {"state": state}) for state in PEER_STATES),
         ("peerd_peers_damped", {}),
+        *(("peerd_control_refused_total", {"reason": reason}) for reason in CONTROL_REFUSALS),
         *(("peerd_gossip_cells_total", {"direction": d}) for d in ("sent", "received")),
         *(
             ("peerd_gossip_records_total", {"kind": kind, "outcome": outcome})
