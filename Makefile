@@ -46,6 +46,9 @@ bench: setup  ## benchmarks, one JSON object each
 dashboards: setup  ## write deploy/grafana/dashboards anew from their code
 	PYTHONPATH=deploy/grafana $(BIN)/python -m peerd_dashboards deploy/grafana/dashboards
 
+rules: setup  ## write the rules for the Prometheus operator anew from deploy/prometheus/rules
+	$(BIN)/python deploy/prometheusrule.py
+
 man: setup  ## manual pages of peerd and peerctl, in build/man/man1
 	@$(BIN)/python deploy/man.py build/man/man1
 
@@ -57,4 +60,4 @@ clean:  ## remove .venv, generated stubs and caches
 	rm -rf .venv peerd/pb build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis testbed
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test soak lab lint bench dashboards man lock clean
+.PHONY: help setup demo test soak lab lint bench dashboards rules man lock clean

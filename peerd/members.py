@@ -133,7 +133,7 @@ class Members:
         )
         self._gossip = Gossip(self.roster, cell_bytes, config.gossip_interval_seconds, rng, monotonic())
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._keeper = Keeper(FILE, alarms)
+        self._keeper = Keeper(FILE, "members", alarms)
         self._running = False
         self._not_understood: set[str] = set()
         self.skews: dict[PeerId, float] = {}
@@ -333,9 +333,9 @@ class Members:
         self.state = renewed
         try:
             renewed.save_renewal(self._folder)
-            self._alarms.set("disk", False, cause="renewal")
+            self._alarms.set("disk", False, cause="certificate")
         except OSError as error:
-            self._alarms.set("disk", True, f"renewed certificate not written: {error}", cause="renewal")
+            self._alarms.set("disk", True, f"renewed certificate not written: {error}", cause="certificate")
         if has_another:  # an operator waits for this before the old CA is ended
             self._events.add("node", "certificate", detail="this peer has a renewed certificate")
         self._listener.state_renewed(renewed)

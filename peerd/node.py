@@ -455,7 +455,7 @@ class Node:
 
     def _judge_disk(self) -> None:
         self.alarms.set(
-            "disk", self._rotation.failing, "mix keys or replay log not written", cause="mix keys"
+            "disk", self._rotation.failing, "mix keys or replay log not written", cause="mix_keys"
         )
 
     def _judge_paths(self) -> None:
@@ -470,7 +470,7 @@ class Node:
 
     def log_file_failing(self, failing: bool, lost: int) -> None:
         """Lines of the log cannot be written to its file, or can again."""
-        self.alarms.set("disk", failing, f"log file: lines not written so far: {lost}", cause="log file")
+        self.alarms.set("disk", failing, f"log file: lines not written so far: {lost}", cause="log_file")
 
     def _depart(self) -> None:
         self.events.add("node", "leaving")

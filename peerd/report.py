@@ -272,6 +272,8 @@ class Report:
             files=open_files(),
             members=len(self._members.roster.members()),
             peers_damped=sum(self._view.damped(peer) for peer in self._view.peers()),
+            peer_losses=self._view.most_losses(monotonic()),
+            disk_failing=self._alarms.disk(),
             gossip_sent=self._links.gossip_cells[0],
             gossip_received=self._links.gossip_cells[1],
             clock_skew_seconds=max(map(abs, self._members.skews.values()), default=None),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from peerd.observe import Alarms
+from peerd.observe import Alarms, DiskCause
 
 
 class Keeper:
     """Writes one kind of thing, one write after the other. One that fails is an alarm until one succeeds."""
 
-    def __init__(self, what: str, alarms: Alarms) -> None:
+    def __init__(self, what: str, cause: DiskCause, alarms: Alarms) -> None:
         self._what = what
+        self._cause = cause
         self._alarms = alarms
         self._last: asyncio.Task[None] | None = None
 
@@ -37,7 +38,7 @@ class Keeper:
         try:
             await asyncio.to_thread(write)
         except Exception as error:  # a full disk, no memory: the next one may succeed
-            self._alarms.set("disk", True, f"{self._what} not written: {error}", cause=self._what)
+            self._alarms.set("disk", True, f"{self._what} not written: {error}", cause=self._cause)
             failed()
         else:
-            self._alarms.set("disk", False, f"{self._what} written again", cause=self._what)
+            self._alarms.set("disk", False, f"{self._what} written again", cause=self._cause)

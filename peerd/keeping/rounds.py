@@ -41,8 +41,8 @@ class RoundKeeper:
         self._run = run
         self._events = events
         self._log = log
-        self._models = Keeper("checkpoints of rounds", alarms)
-        self._results = Keeper("results of a run", alarms)
+        self._models = Keeper("checkpoints of rounds", "models", alarms)
+        self._results = Keeper("results of a run", "results", alarms)
         self._earlier: tuple[str, tuple[RoundResult, ...]] = "", ()
         """Of the run that was taken up again after a restart."""
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -23,7 +23,7 @@ class RunKeeper:
         self._releases = releases
         self._events = events
         self._log = log
-        self._keeper = Keeper("checkpoint", alarms)
+        self._keeper = Keeper("checkpoint", "checkpoint", alarms)
 
     def load(self) -> Saved | None:
         """None where there is none, or none that can be read, of which the operator is told."""

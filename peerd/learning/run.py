@@ -39,7 +39,7 @@ from peerd.learning.ports import FragmentSink, Ledger, RunObserver, SaveRun
 from peerd.learning.progress import Progress
 from peerd.learning.rounds import Rounds
 from peerd.learning.spent import Spent
-from peerd.learning.trainer import Trainer
+from peerd.learning.trainer import Revive, Trainer
 from peerd.learning.trainer_client import TaskError, TrainerDied
 from peerd.status import RoundResult, RunStatus, TrainerStatus
 from peerd.types import DropReason, PeerId, RunSpec
@@ -109,11 +109,11 @@ class Run:
         self._rng = rng
         self._clock = clock
         self._log = log.bind(run=spec.run_id[:8])
+        self._jobs: asyncio.Queue[StartTraining | Evaluate | Revive | None] = asyncio.Queue()
         here = as_here(spec, training.data_dir, announced=announced)
-        self._trainer = Trainer(training, here, shard, shards, self._log, self._notify)
+        self._trainer = Trainer(training, here, shard, shards, self._log, self._notify, self._jobs.put_nowait)
         self._rounds: Rounds | None = None
         self._layout: Layout | None = None
-        self._jobs: asyncio.Queue[StartTraining | Evaluate | None] = asyncio.Queue()
         self._early: list[Fragment] = []
         self._timer: asyncio.TimerHandle | None = None
         self._stage = ""
@@ -190,9 +190,13 @@ class Run:
 
     async def _do_next_job(self) -> bool:
         """False where there is none any more. On its own, so that a model is not held while waiting."""
-        job = await self._jobs.get()
-        if job is not None:
-            await self._work_until_done(job)
+        match job := await self._jobs.get():
+            case StartTraining() | Evaluate():
+                await self._work_until_done(job)
+            case Revive() if not self.ended:
+                spent = self._trainer.cpu_seconds
+                await self._trainer.revive()
+                self._observer.trainer_spent("starting", self._trainer.cpu_seconds - spent)
         return job is not None
 
     async def _work_until_done(self, job: StartTraining | Evaluate) -> None:

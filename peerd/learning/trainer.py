@@ -1,4 +1,5 @@
-"""The trainer of one run, kept going: when its process dies, it is started again and the job is redone.
+"""The trainer of one run, kept going: when its process dies, it is started again and the job is redone, if
+there was one.
 
 A job is a round's training or an evaluation; it starts from the weights that it is given, so doing it twice
 gives the same, but for noise, if the spec asks for it, and for what was frozen when. Fragments that a dead
@@ -9,6 +10,7 @@ process has made was seen by nobody. After `max_restarts` deaths the run fails o
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from peerd.config import TrainingConfig
@@ -28,6 +30,11 @@ from peerd.types import RunSpec
 Answer = TypeVar("Answer", TrainResult, EvalResult)
 
 
+@dataclass(frozen=True, slots=True)
+class Revive:
+    """A job: to call `revive`. Nothing is left to do where the process died in a call, which has done it."""
+
+
 class Trainer:
     """Calls must not overlap. Each raises TrainerDied after one death too many, TaskError as the client."""
 
@@ -39,23 +46,25 @@ class Trainer:
         shards: int,
         log: Any,
         on_restart: Callable[[], None],
+        on_death: Callable[[Revive], None],
     ) -> None:
+        """`on_death`: the process has ended; maybe in a pause, which may last."""
         self._config = config
         self._begin = (spec, shard, shards, 0)
         self._log = log
         self._on_restart = on_restart
-        self._client = TrainerClient(config, log=lambda line: log.info("trainer", line=line))
+        self._client = TrainerClient(
+            config,
+            log=lambda line: log.info("trainer", line=line),
+            on_death=lambda: on_death(Revive()),
+        )
         self._restarts = 0
         self._error = ""
 
     async def start(self, released: int = 0) -> TrainerReady:
         """`released`: how many updates of the run have left this peer before."""
         self._begin = (*self._begin[:3], released)
-        while True:
-            try:
-                return await self._client.start(*self._begin)
-            except TrainerDied as error:
-                self._count_death(error)
+        return await self._started()
 
     async def train(
         self,
@@ -73,6 +82,13 @@ class Trainer:
 
     async def evaluate(self, vector: Vector, test_samples: int) -> EvalResult:
         return await self._lasting(lambda: self._client.evaluate(vector, test_samples))
+
+    async def revive(self) -> None:
+        """Start the process again if it has died since the last job."""
+        if self._client.state == "dead":
+            reason = f"the trainer process died between two jobs: {self._client.obituary}"
+            self._count_death(TrainerDied(reason.removesuffix(": ")))
+            await self._started()
 
     async def close(self) -> None:
         await self._client.close()
@@ -93,13 +109,18 @@ class Trainer:
         )
 
     async def _lasting(self, job: Callable[[], Awaitable[Answer]]) -> Answer:
-        if self._client.state == "dead":
-            self._count_death(TrainerDied("the trainer process died between two jobs"))
+        await self.revive()
         while True:
             try:
-                if self._client.state == "dead":
-                    await self._client.start(*self._begin)
                 return await job()
+            except TrainerDied as error:
+                self._count_death(error)
+                await self._started()
+
+    async def _started(self) -> TrainerReady:
+        while True:
+            try:
+                return await self._client.start(*self._begin)
             except TrainerDied as error:
                 self._count_death(error)
 

@@ -125,9 +125,16 @@ Reply = TypeVar("Reply", Ready, Trained, Evaluated)
 class TrainerClient:
     """Calls must not overlap. Every call may raise TrainerDied; when cancelled, it ends the process."""
 
-    def __init__(self, config: TrainingConfig, log: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        log: Callable[[str], None] = lambda line: None,
+        on_death: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_death`: the process has ended by itself, between two jobs or in one."""
         self._config = config
         self._log = log
+        self._on_death = on_death
         self._child: _Child | None = None
         self._ended_cpu_seconds = 0.0
         self.state: TrainerState = "off"
@@ -142,6 +149,11 @@ class TrainerClient:
     def cpu_seconds(self) -> float:
         """Of all its processes so far, as last reported."""
         return self._ended_cpu_seconds + (self._child.cpu_seconds if self._child else 0.0)
+
+    @property
+    def obituary(self) -> str:
+        """How the process ended that is dead now; empty where that is not known any more."""
+        return "" if self.state != "dead" or self._child is None else _obituary(self._child)
 
     # -- calls ----------------------------------------------------------------
 
@@ -270,6 +282,7 @@ class TrainerClient:
         await child.process.wait()
         if self._child is child:
             self.state = "dead"
+            self._on_death()
 
     async def _read_log(self, child: _Child) -> None:
         """Standard error, line by line, as long as the process lives; too much of it is cut off."""

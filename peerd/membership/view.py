@@ -18,8 +18,9 @@ Descriptors are verified by the roster before they come here. Add a member befor
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from peerd.membership.damping import UNBLEMISHED, Damping, Penalty
@@ -54,6 +55,12 @@ TABLE: Mapping[tuple[State, Event], State] = {
 """The state after an event. What is not in it is ignored."""
 
 
+LOSSES_SECONDS = 900.0
+"""So long `most_losses` counts one."""
+MAX_LOSSES = 100
+"""Of a peer that are counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     peer: PeerId
@@ -73,6 +80,8 @@ class _Entry:
     """When it was looked at last."""
     penalty: Penalty = UNBLEMISHED
     held_until: float | None = None
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_LOSSES))
+    """When its link went down lately."""
 
     @property
     def living(self) -> bool:
@@ -118,6 +127,7 @@ class View:
         if entry is None:
             return []
         entry.key = entry.held_until = None
+        entry.losses.clear()
         return self._fire(entry, "revoked", now)
 
     def learn(self, descriptor: Descriptor, now: float) -> list[Change]:
@@ -153,6 +163,7 @@ class View:
         if entry.fit and (entry.state, "lost") in TABLE:
             entry.penalty = self._damping.after_loss(entry.penalty, now)
             entry.held_until = entry.penalty.until
+            entry.losses.append(now)
         return self._judge(entry, now)
 
     def set_epoch(self, epoch: int, now: float) -> list[Change]:
@@ -248,6 +259,11 @@ class View:
     def damped(self, peer: PeerId) -> bool:
         """Whether it is held back because it was lost too often lately. KeyError for a stranger."""
         return self._entries[peer].held_until is not None
+
+    def most_losses(self, now: float) -> int:
+        """Of the peer whose link went down most often in the last `LOSSES_SECONDS`: that many times."""
+        recent = now - LOSSES_SECONDS
+        return max((sum(at > recent for at in entry.losses) for entry in self._entries.values()), default=0)
 
     # -- the machine ----------------------------------------------------------
 

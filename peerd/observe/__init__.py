@@ -4,7 +4,7 @@ No label, log line or error links a packet to its origin or a fragment to a peer
 which labels exist and why they are safe.
 """
 
-from peerd.observe.alarms import Alarm, Alarms
+from peerd.observe.alarms import DISK_CAUSES, Alarm, Alarms, DiskCause
 from peerd.observe.endpoint import MetricsEndpoint
 from peerd.observe.events import EventLog
 from peerd.observe.logs import Logs
@@ -16,9 +16,11 @@ from peerd.observe.sample import Neighbour, Sample
 from peerd.observe.tally import Histogram, Tally
 
 __all__ = [
+    "DISK_CAUSES",
     "LEVELS",
     "Alarm",
     "Alarms",
+    "DiskCause",
     "EventLog",
     "Histogram",
     "LogRing",

@@ -8,6 +8,10 @@ from peerd.observe.events import EventLog
 
 Alarm = Literal["direct", "tracing", "blending", "disk", "clock", "identity", "model", "paths"]
 ALARMS: tuple[Alarm, ...] = get_args(Alarm)
+DiskCause = Literal["mix_keys", "checkpoint", "models", "results", "members", "certificate", "log_file"]
+"""What the disk refuses. mix_keys: with their replay tags. models, results: of rounds that are over. members:
+what is known of the network."""
+DISK_CAUSES: tuple[DiskCause, ...] = get_args(DiskCause)
 
 
 class Alarms:
@@ -18,15 +22,16 @@ class Alarms:
         self._log = log
         self._raised: dict[Alarm, set[str]] = {alarm: set() for alarm in ALARMS}
 
-    def set(self, alarm: Alarm, raised: bool, detail: str = "", cause: str = "") -> None:
-        """An alarm may have several causes; it is over when none of them is left."""
+    def set(self, alarm: Alarm, raised: bool, detail: str = "", cause: DiskCause | Literal[""] = "") -> None:
+        """An alarm may have several causes, each told of; it is over when none of them is left."""
         causes = self._raised[alarm]
-        before = bool(causes)
-        (causes.add if raised else causes.discard)(cause)
-        if bool(causes) == before:
+        if (cause in causes) == raised:
             return
-        if causes:
+        (causes.add if raised else causes.discard)(cause)
+        if raised:
             self._log.error("ALARM", alarm=alarm, detail=detail)
+        elif causes:
+            return
         else:
             self._log.warning("the alarm is over", alarm=alarm, detail=detail)
         self._events.add("alarm", f"{alarm} {'raised' if causes else 'over'}", detail=detail)
@@ -34,3 +39,7 @@ class Alarms:
     def state(self) -> dict[str, bool]:
         """Every alarm, and whether it is raised."""
         return {alarm: bool(causes) for alarm, causes in self._raised.items()}
+
+    def disk(self) -> dict[str, bool]:
+        """Every cause of the alarm `disk`, and whether it is one now."""
+        return {cause: cause in self._raised["disk"] for cause in DISK_CAUSES}

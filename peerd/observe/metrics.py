@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from peerd.clock import Clock, wall
 from peerd.config import MetricsDetail, StrategyName
-from peerd.observe.alarms import ALARMS
+from peerd.observe.alarms import ALARMS, DISK_CAUSES
 from peerd.observe.detail import Coarse
 from peerd.observe.families import counter, gauge, histogram, info, one, total
 from peerd.observe.resources import StageClock
@@ -136,6 +136,8 @@ class Metrics(Collector):
         yield counter("peerd_peer_changes", text, "state", self._tally.peer_changes)
         text = "Peers that are held back, because they came and went too often."
         yield one("peerd_peers_damped", text, sample.peers_damped)
+        text = "Losses in the last 15 minutes of the peer that was lost most often."
+        yield one("peerd_peer_losses", text, sample.peer_losses)
         cells = {"sent": sample.gossip_sent, "received": sample.gossip_received}
         yield counter("peerd_gossip_cells", "Cells of gossip on links.", "direction", cells)
         records = CounterMetricFamily(
@@ -284,6 +286,9 @@ class Metrics(Collector):
             yield one("peerd_state_filesystem_free_bytes", text, free)
             text = "Size of the state directory's file system."
             yield one("peerd_state_filesystem_size_bytes", text, size)
+        text = "1 while this cannot be written (the alarm disk, by its causes)."
+        failing = dict.fromkeys(DISK_CAUSES, False) | dict(sample.disk_failing)
+        yield gauge("peerd_disk_failing", text, "cause", failing)
         if sample.files is not None:
             yield one("peerd_open_fds", "File descriptors that are open.", sample.files[0])
             yield one("peerd_max_fds", "File descriptors that may be open.", sample.files[1])

@@ -71,6 +71,10 @@ class Sample(NamedTuple):
     members: int = 0
     """Of the network, this one included."""
     peers_damped: int = 0
+    peer_losses: int = 0
+    """Recent ones, of the peer that has most."""
+    disk_failing: Mapping[str, bool] = {}
+    """By `alarms.DISK_CAUSES`; others do not fail."""
     gossip_sent: int = 0
     """Cells."""
     gossip_received: int = 0

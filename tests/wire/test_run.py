@@ -94,13 +94,13 @@ def around():
 
 @pytest.fixture
 def make_run(around):
-    def make(*others, rounds=1, settings=None, **changes):
+    def make(*others, rounds=1, settings=None, training=None, **changes):
         spec = RunSpec(
             run_id="ab" * 16, task="digits-cnn", rounds=rounds, test_samples=50, **(settings or {})
         )
         return Run(
             spec=spec, shard=2, shards=6, others=others, members=3,
-            training=TrainingConfig(), payload_bytes=PAYLOAD_BYTES, sink=around, save=around.save,
+            training=training or TrainingConfig(), payload_bytes=PAYLOAD_BYTES, sink=around, save=around.save,
             ledger=around, observer=around, rng=random.Random(1), clock=monotonic,
             log=structlog.get_logger(), **changes,
         )  # fmt: skip
@@ -134,14 +134,48 @@ async def test_a_trainer_that_dies_between_two_jobs_is_counted_and_the_run_goes_
     main = asyncio.create_task(run.main())
     await until(run, "exchanging")
     os.kill(run.trainer_status().pid, signal.SIGKILL)
-    while run.trainer_status().state != "dead":
+    while run.trainer_status().restarts == 0:
         await asyncio.sleep(0.01)
     run.set_cohort([])  # the partner is gone: the round closes, and its model has to be evaluated
     await main
     assert run.status().state == "finished"
     assert run.status().results[0].accuracy > 0.0
     assert run.trainer_status().restarts == 1
-    assert "between two jobs" in run.trainer_status().last_error
+    assert "between two jobs: killed by SIGKILL" in run.trainer_status().last_error
+
+
+async def revived(run, restarts):
+    while (run.trainer_status().state, run.trainer_status().restarts) != ("idle", restarts):
+        await asyncio.sleep(0.01)
+
+
+async def test_a_trainer_that_dies_in_a_pause_is_not_found_dead_after_it(make_run):
+    run = make_run(1)
+    main = asyncio.create_task(run.main())
+    await until(run, "exchanging")
+    run.pause()
+    os.kill(run.trainer_status().pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        await revived(run, 1)
+    assert run.status().state == "paused"
+    run.resume()
+    run.set_cohort([])
+    await main
+    assert (run.status().state, run.trainer_status().restarts) == ("finished", 1)
+
+
+async def test_one_death_too_many_in_a_pause_ends_the_run_at_once(make_run):
+    run = make_run(1, training=TrainingConfig(max_restarts=1))
+    main = asyncio.create_task(run.main())
+    await until(run, "exchanging")
+    run.pause()
+    os.kill(run.trainer_status().pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        await revived(run, 1)
+        os.kill(run.trainer_status().pid, signal.SIGKILL)
+        await main
+    assert run.status().state == "failed"
+    assert "between two jobs: killed by SIGKILL" in run.status().error
 
 
 async def test_from_the_first_round_to_the_last(make_run, around):

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Init container: the pod's peer makes its keys on its own volume, once, and waits until it is signed in: until
-# secret peerd-join has NAME.bundle (signed by the authority) or NAME.token (of a peer that is a delegate). A pod
-# that starts again has both already, and asks nobody.
+# secret peerd-join has NAME.bundle (signed by the authority), or an operator has handed this pod alone a join token
+# (of a peer that is a delegate), which would be good for whoever reads it. A pod that starts again asks nobody.
 set -eu
 state=/var/lib/peerd join=/join name=$(hostname)
 
@@ -12,11 +12,10 @@ told=no
 while [ ! -e "$state/bundle.json" ]; do
     if [ -s "$join/$name.bundle" ]; then
         peerd join --state-dir "$state" "$join/$name.bundle"
-    elif [ -s "$join/$name.token" ]; then
-        peerd join --state-dir "$state" --token - <"$join/$name.token"
     else
-        [ "$told" = yes ] || echo "waiting for $name.bundle or $name.token in secret peerd-join. The request:" \
-            "kubectl -n $NAMESPACE exec $name -c enrol -- cat $state/request.json > $name.json"
+        [ "$told" = yes ] || echo "waiting for $name.bundle in secret peerd-join. The request:" \
+            "kubectl -n $NAMESPACE exec $name -c enrol -- cat $state/request.json > $name.json" \
+            "Or with a token: kubectl -n $NAMESPACE exec -i $name -c enrol -- peerd join --state-dir $state --token -"
         told=yes
         sleep 5 # the kubelet brings a changed secret within a minute or so, and tells nobody
     fi

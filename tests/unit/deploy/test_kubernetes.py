@@ -5,7 +5,10 @@ kustomize comes with kubectl; where neither is installed, all but the last tests
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import runpy
 import shutil
 import subprocess
 import tomllib
@@ -19,6 +22,14 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: deploy/kuber
 FOLDER = Path(__file__).parents[3] / "deploy" / "kubernetes"
 NAME = {"app.kubernetes.io/name": "peerd"}
 PORTS = {"link": 9101, "control": 9102, "metrics": 9103, "enrolment": 9104}
+OPERATORS = {
+    kind: schema
+    for kind, schema in json.loads(
+        (Path(__file__).parents[2] / "vectors" / "prometheus_operator.json").read_text()
+    ).items()
+    if kind != "source"
+}
+"""What the Prometheus operator takes, by kind."""
 OURS = (
     "Namespace",
     "ServiceAccount",
@@ -57,11 +68,69 @@ def test_kubernetes_knows_every_field(built):
     validate = pytest.importorskip(
         "kubernetes_validate", reason="kubernetes-validate is not installed: schemas were NOT checked"
     )
-    assert set(built) == {*OURS, "PodMonitor"}
+    assert set(built) == {*OURS, *OPERATORS}
     for kind in OURS:
         validate.validate(built[kind], "1.30", strict=True)
     with pytest.raises(validate.ValidationError):
         validate.validate({**built["Service"], "spec": {"clusterIPs": "None"}}, "1.30", strict=True)
+
+
+def strict(schema: Any) -> Any:
+    """The same schema, with no other fields than those that it names."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if isinstance(schema.get("properties"), dict) else {}
+    return closed | {key: strict(part) for key, part in schema.items()}
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_the_prometheus_operator_knows_every_field(built, kind):
+    jsonschema = pytest.importorskip("jsonschema", reason="comes with kubernetes-validate")
+    schema = strict({**OPERATORS[kind], "properties": {**OPERATORS[kind]["properties"], "metadata": {}}})
+    jsonschema.validate(built[kind], schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**built[kind], "spec": {**built[kind]["spec"], "rules": []}}, schema)
+
+
+def test_the_operators_rules_are_those_of_prometheus(built, promtool, tmp_path):
+    made = runpy.run_path(str(FOLDER.parent / "prometheusrule.py"))
+    assert made["FILE"].read_text() == made["render"](), "run `make rules`"
+    groups = built["PrometheusRule"]["spec"]["groups"]
+    assert len({group["name"] for group in groups}) == len(groups)
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": groups}))
+    assert "SUCCESS" in promtool(tmp_path, "check", "rules", "--lint=all", "--lint-fatal", "rules.yml")
+
+
+def test_a_scraped_pod_is_called_as_the_rules_and_dashboards_call_a_peer(built, promtool, tmp_path):
+    """The relabelings of the operator (promcfg.go, generatePodMonitorConfig), then those of ours, as
+    Prometheus does them."""
+    operators = [
+        {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
+        {"source_labels": ["__meta_kubernetes_pod_container_name"], "target_label": "container"},
+        {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
+        {"target_label": "job", "replacement": "peerd/peerd"},
+        {"target_label": "endpoint", "replacement": "metrics"},
+    ]
+    (endpoint,) = built["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    ours = [
+        {re.sub("[A-Z]", lambda big: f"_{big[0].lower()}", key): value for key, value in relabeling.items()}
+        for relabeling in endpoint["relabelings"]
+    ]
+    pod = {"namespace": "peerd", "pod_container_name": "peerd", "pod_name": "peerd-3"}
+    labels = {f"__meta_kubernetes_{key}": value for key, value in pod.items()}
+    scrape = {
+        "job_name": "podMonitor/peerd/peerd/0",
+        "static_configs": [{"targets": ["10.0.0.1:9103"], "labels": labels}],
+        "relabel_configs": [*operators, *ours],
+    }
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [scrape]}))
+    said = promtool(tmp_path, "check", "service-discovery", "prometheus.yml", scrape["job_name"])
+    (target,) = json.loads(said)
+    seen = {key: value for key, value in target["labels"].items() if not key.startswith("__")}
+    assert (seen["job"], seen["instance"]) == ("peerd", "peerd-3")
+    assert "peer" not in seen
 
 
 def test_selectors_are_those_that_were_written(built):
@@ -163,8 +232,14 @@ join) [ "$4" != --token ] || cat >> {tmp_path}/calls; echo '{{}}' > {tmp_path}/s
 esac
 """
     )
-    sleep = tmp_path / "bin" / "sleep"  # while it waits, the operator's secret arrives
-    sleep.write_text(f"#!/bin/sh\necho bundle > {tmp_path}/join/peerd-3.bundle\n")
+    sleep = tmp_path / "bin" / "sleep"  # while it waits, the operator's secret arrives, or a token is used
+    sleep.write_text(
+        f"""#!/bin/sh
+if [ -e {tmp_path}/by-token ]; then peerd join --state-dir {tmp_path}/state --token - <{tmp_path}/by-token
+else echo bundle > {tmp_path}/join/peerd-3.bundle
+fi
+"""
+    )
     named = tmp_path / "bin" / "hostname"
     named.write_text("#!/bin/sh\necho peerd-3\n")
     for program in (tool, sleep, named):
@@ -196,7 +271,17 @@ def test_a_new_pod_waits_for_its_bundle_and_one_that_has_it_asks_nobody(enrolled
     assert enrolled() == ("", [])
 
 
-def test_a_token_is_not_shown_on_a_command_line(enrolled, tmp_path):
+def test_a_pod_that_is_handed_a_token_goes_on_without_a_bundle(enrolled, tmp_path):
+    (tmp_path / "by-token").write_text("peerd-join.secret\n")
+    said, calls = enrolled()
+    assert f"exec -i peerd-3 -c enrol -- peerd join --state-dir {tmp_path}/state --token -" in said
+    assert calls[1:] == [f"join --state-dir {tmp_path}/state --token -", "peerd-join.secret"]
+
+
+def test_no_pod_is_shown_the_token_of_another(pod, enrolled, tmp_path):
+    """The secret is in every init container; nothing is taken from it but a bundle."""
     (tmp_path / "join" / "peerd-3.token").write_text("peerd-join.secret\n")
     _, calls = enrolled()
-    assert calls[1:] == [f"join --state-dir {tmp_path}/state --token -", "peerd-join.secret"]
+    assert calls[1:] == [f"join --state-dir {tmp_path}/state {tmp_path}/join/peerd-3.bundle"]
+    (secret,) = [volume for volume in pod["volumes"] if "secret" in volume]
+    assert secret["name"] not in {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}

@@ -91,6 +91,7 @@ async def test_a_disk_that_refuses_is_an_alarm_until_it_does_not(make, tmp_path,
     keeper = make()
     await fill(keeper, 0.1)
     assert alarms.state()["disk"]
+    assert {cause for cause, failing in alarms.disk().items() if failing} == {"models"}
     (tmp_path / "runs").unlink()
     await fill(keeper, 0.1, 0.2)
     assert not alarms.state()["disk"]

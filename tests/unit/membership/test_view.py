@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from peerd.membership.descriptor import Descriptor
-from peerd.membership.view import EVENTS, STATES, TABLE, Change, View
+from peerd.membership.view import EVENTS, LOSSES_SECONDS, STATES, TABLE, Change, View
 from peerd.types import PeerId
 
 DEAD_AFTER = 6.0
@@ -457,6 +457,27 @@ def test_keys_that_are_missing_are_no_flapping(view):
     for n in range(10):
         view.set_epoch(EPOCH + 2, 102.0 + n)
         assert view.set_epoch(EPOCH, 102.0 + n) == [Change(A, "alive")]
+
+
+def test_losses_are_counted_by_peer_also_those_too_rare_to_hold_it_back(view):
+    view.add(B, 100.0)
+    for minute in range(30):
+        at = 101.0 + 60.0 * minute
+        view.link_up(A, at)
+        view.link_down(A, at)
+        assert not view.damped(A)
+    view.link_up(B, at)
+    view.link_down(B, at)
+    assert view.most_losses(at) == 15
+    assert view.most_losses(at + LOSSES_SECONDS - 0.1) == 1
+    assert view.most_losses(at + LOSSES_SECONDS) == 0
+
+
+def test_a_revoked_peers_losses_are_no_concern_any_more(view):
+    flap(view, 2)
+    assert view.most_losses(101.0) == 2
+    view.revoke(A, 102.0)
+    assert view.most_losses(102.0) == 0
 
 
 def test_nobody_is_let_in_while_it_is_a_suspect_still():

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.observe.test_metrics import full, scrape, value
+import yaml
+from unit.observe.test_metrics import Series, full, scrape, value
 
 from peerd.observe import Metrics, Sample, Tally
 from peerd.observe.detail import DETAIL, KEPT
 from peerd.types import PacketKind
 
 README = Path(__file__).parents[3] / "peerd" / "README.md"
+DEPLOY = Path(__file__).parents[3] / "deploy"
+SELECTOR = re.compile(r"(?<![\w:])((?:\w+:)?peerd_\w+(?::\w+)?)(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
+Matchers = dict[str, tuple[bool, str]]
+"""By label: whether it is to match, and what."""
+Selected = tuple[str, Matchers]
 
 
 class Wall:
@@ -75,6 +82,79 @@ def test_coarse_keeps_what_is_safe_of_a_family(coarse: Metrics) -> None:
         if family in KEPT:
             told.setdefault(family, set()).add(dict(labels)[KEPT[family][0]])
     assert told == {family: set(values) for family, (_, values) in KEPT.items()}
+
+
+def matching(series: Series, selected: Selected) -> set[tuple[tuple[str, str], ...]]:
+    """The labels of the series that a selector selects, without what `coarse` sums up."""
+    name, matchers = selected
+    found = [dict(labels) for told, labels in series if told == name]
+    return {
+        tuple(sorted((label, value) for label, value in labels.items() if label != "kind"))
+        for labels in found
+        if all(
+            label not in labels or bool(re.fullmatch(pattern, labels[label])) is wanted
+            for label, (wanted, pattern) in matchers.items()
+        )
+    }
+
+
+def selected(expression: str, records: dict[str, str], given: Matchers) -> Iterator[Selected]:
+    """The metrics of an expression with what it asks of their labels; a record's are those it is made of."""
+    for name, selector in SELECTOR.findall(expression):
+        matchers = dict(given)
+        for label, operator, text in MATCHER.findall(selector):
+            matchers[label] = (not operator.startswith("!"), text if "~" in operator else re.escape(text))
+        if name in records:
+            yield from selected(records[name], records, matchers)
+        else:
+            yield name, matchers
+
+
+def alerts() -> list[tuple[str, Selected]]:
+    """Every alert with every metric that it goes by."""
+    rules = [
+        rule
+        for path in (DEPLOY / "prometheus" / "rules").glob("*.yml")
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    records = {rule["record"]: rule["expr"] for rule in rules if "record" in rule}
+    return [
+        (rule["alert"], metric)
+        for rule in rules
+        if "alert" in rule
+        for metric in selected(rule["expr"], records, {})
+    ]
+
+
+def test_every_branch_of_every_alert_can_fire_with_coarse(coarse: Metrics, tally: Tally, node) -> None:
+    """Whatever an alert asks for that `full` has, `coarse` has, too, but for what the documents name."""
+    there, left = scrape(Metrics(tally, node)), scrape(coarse)
+    blind = {
+        (alert, metric[0], *labels)
+        for alert, metric in alerts()
+        for labels in matching(there, metric) - matching(left, metric)
+    }
+    assert blind == {("QueueSaturated", "peerd_queue_depth", ("queue", "send"))}
+    for document in (README, DEPLOY / "README.md"):
+        assert "`QueueSaturated` does not see the queue `send`" in " ".join(document.read_text().split())
+
+
+@pytest.mark.parametrize(
+    ("alert", "metric"), alerts(), ids=lambda part: part if isinstance(part, str) else part[0]
+)
+def test_every_label_that_an_alert_asks_for_exists(
+    alert: str, metric: Selected, tally: Tally, node, sample
+) -> None:
+    node.now = full(sample)
+    there = scrape(Metrics(tally, node))
+    name, matchers = metric
+    assert matching(there, metric)
+    for label, (wanted, pattern) in matchers.items():
+        for text in pattern.split("|") if label not in ("job", "instance") else ():
+            one = (name, {label: (True, text)})
+            has_it = any(label in dict(labels) for told, labels in there if told == name)
+            assert matching(there, one) or not has_it, f"{alert}: {name}{{{label}={text}}}, {wanted}"
 
 
 def test_what_follows_traffic_changes_once_a_minute(coarse: Metrics, tally: Tally, node, wall: Wall) -> None:

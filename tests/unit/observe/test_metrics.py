@@ -10,7 +10,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from peerd.observe import Metrics, Neighbour, Sample, Tally
-from peerd.observe.alarms import ALARMS
+from peerd.observe.alarms import ALARMS, DISK_CAUSES
 from peerd.observe.sample import CERTIFICATES, RUN_STATES, STAGES, TRAINER_STATES
 from peerd.observe.tally import CONTROL_REFUSALS, PEER_STATES, RECORD_KINDS
 from peerd.status import EndToEnd, EpochStatus, LoopsMeasured, MixingMeasured, RoundResult
@@ -80,6 +80,7 @@ def full(sample: Callable[..., Sample]) -> Sample:
         neighbours=(Neighbour("bob", True, 0.002), Neighbour("carol", False, 0.0)),
         members=7,
         peers_damped=2,
+        peer_losses=15,
         gossip_sent=31,
         gossip_received=29,
         clock_skew_seconds=0.25,
@@ -104,6 +105,8 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
         *(("peerd_peer_changes_total", {"state": state}) for state in PEER_STATES),
         ("peerd_peers_damped", {}),
         *(("peerd_control_refused_total", {"reason": reason}) for reason in CONTROL_REFUSALS),
+        ("peerd_peer_losses", {}),
+        *(("peerd_disk_failing", {"cause": cause}) for cause in DISK_CAUSES),
         *(("peerd_gossip_cells_total", {"direction": d}) for d in ("sent", "received")),
         *(
             ("peerd_gossip_records_total", {"kind": kind, "outcome": outcome})
@@ -155,7 +158,7 @@ def test_all_labels_exist_from_the_start_at_zero(metrics: Metrics) -> None:
     ]
     for name, labels in expected:
         assert value(series, name, **labels) == 0.0, (name, labels)
-    unmeasured = ("accuracy", "loss", "skew", "entropy_bits")
+    unmeasured = ("accuracy", "train_loss", "skew", "entropy_bits")
     assert not [name for name, _ in series if any(word in name for word in unmeasured)]
     assert value(series, "peerd_build_info", version="1.2.3") == 1.0
     assert value(series, "peerd_mixing_info", strategy="exponential", hops="3") == 1.0
@@ -290,6 +293,7 @@ def test_what_becomes_of_peers_is_exposed(metrics: Metrics, tally: Tally, node, 
     assert value(series, "peerd_peers", state="left") == 1
     assert value(series, "peerd_members") == 7
     assert value(series, "peerd_peers_damped") == 2
+    assert value(series, "peerd_peer_losses") == 15
     assert value(series, "peerd_gossip_cells_total", direction="sent") == 31
     assert value(series, "peerd_gossip_cells_total", direction="received") == 29
     records = {
@@ -331,12 +335,14 @@ def test_epsilon_is_exposed_where_there_is_noise(metrics: Metrics, node, sample)
 
 
 def test_every_alarm_is_off_unless_it_is_said_to_be_on(metrics: Metrics, node, sample) -> None:
-    node.now = sample(alarms={"disk": True})
+    node.now = sample(alarms={"disk": True}, disk_failing={"mix_keys": True})
     series = scrape(metrics)
     assert {alarm: value(series, "peerd_alarm", alarm=alarm) for alarm in ALARMS} == {
         "direct": 0, "tracing": 0, "blending": 0, "disk": 1, "clock": 0, "identity": 0, "model": 0,
-            "paths": 0,
+        "paths": 0,
     }  # fmt: skip
+    failing = {cause: value(series, "peerd_disk_failing", cause=cause) for cause in DISK_CAUSES}
+    assert failing == dict.fromkeys(DISK_CAUSES, 0) | {"mix_keys": 1}
 
 
 def test_exactly_one_stage_is_on(metrics: Metrics, node, sample) -> None:
@@ -391,7 +397,7 @@ def labels_of(metrics: Metrics) -> Iterator[str]:
 def test_no_label_can_name_a_peer_a_path_or_a_packet(metrics: Metrics, node, sample) -> None:
     allowed = {
         "direction", "kind", "reason", "state", "queue", "outcome", "le", "stage", "by", "model",
-        "process", "version", "strategy", "hops", "slot", "alarm", "certificate", "detail",
+        "process", "version", "strategy", "hops", "slot", "alarm", "certificate", "detail", "cause",
     }  # fmt: skip
     node.now = full(sample)._replace(neighbours=())
     assert set(labels_of(metrics)) == allowed
