@@ -20,10 +20,11 @@ setup: $(STAMP)  ## make .venv with everything in it
 demo: setup  ## six peers on this machine train over the mixnet (DEMO_ARGS="--rounds 3")
 	@$(BIN)/peerctl demo $(DEMO_ARGS)
 
-# Most tests share the cores; those that measure have the machine for themselves. 5: no such test there.
+# Most tests share the cores (which belong where: tests/conftest.py), the long ones first; those that measure
+# have the machine for themselves. 5: no such test there.
 test: setup  ## unit, property, simulation, wire and end-to-end tests (TEST_ARGS="-k sphinx")
 	@failed=0; \
-	$(PYTEST) -n logical --dist loadfile -m "not soak and not quiet" $(TEST_ARGS) \
+	$(PYTEST) -n auto --dist loadfile --no-loadscope-reorder -m "not soak and not quiet" $(TEST_ARGS) \
 	    || { code=$$?; [ $$code = 5 ] || failed=$$code; }; \
 	$(PYTEST) -m "quiet and not soak" $(TEST_ARGS) \
 	    || { code=$$?; [ $$code = 5 ] || failed=$$code; }; \
