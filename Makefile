@@ -33,6 +33,9 @@ test: setup  ## unit, property, simulation, wire and end-to-end tests (TEST_ARGS
 soak: setup  ## the long runs
 	$(PYTEST) -m soak --timeout=3600 $(TEST_ARGS)
 
+properties: setup  ## unit tests, of property tests ten times the examples
+	$(PYTEST) -n auto --hypothesis-profile=many -m "not soak and not quiet" --timeout=3600 tests/unit $(TEST_ARGS)
+
 lab: setup  ## images and deploy/compose in a real Docker engine (or PEERD_DOCKER_LAB=PROGRAM, see tests/lab/docker.py)
 	$(PYTEST) -m soak --timeout=3600 tests/lab/test_compose.py
 
@@ -58,4 +61,4 @@ clean:  ## remove .venv, generated stubs and caches
 	rm -rf .venv peerd/pb build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis testbed
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test soak lab lint bench dashboards man lock clean
+.PHONY: help setup demo test soak properties lab lint bench dashboards man lock clean

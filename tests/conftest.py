@@ -8,6 +8,8 @@ Where a test belongs, by its mark:
     quiet   `make test`, one after the other when those are done: it measures time, CPU or traffic.
     soak    `make soak`: the whole list, all seeds, the real model, minutes of load; the same code with more
             parameters (`pytest.param(..., marks=pytest.mark.soak)`) where one has a short form.
+
+Property tests draw fifty examples; `make properties` draws five hundred.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("peerd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "peerd", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("many", settings.get_profile("peerd"), max_examples=500)
 settings.load_profile("peerd")
 
 

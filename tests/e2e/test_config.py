@@ -45,7 +45,7 @@ def bed(make_programs: Any, make_testbed: Any, tmp_path_factory: pytest.TempPath
 def test_a_change_that_is_persisted_is_there_after_a_restart(bed: Any, programs: Any, until: Any) -> None:
     name = next(iter(bed.pids()))
     done = bed.ask(
-        "--context", name, "config", "set", "mixing.mean_delay=70ms", "logging.level=debug", "--persist"
+        "--context", name, "config", "set", "mixing.mean_delay=70ms", "link.queue_cells=300", "--persist"
     )
     assert done["file"] == str(bed.folder / f"{name}.toml")
     assert programs.ok("peerctl", "config", "validate", done["file"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -183,8 +184,8 @@ def _train_by_the_form(page: Any) -> None:
     expect(page.locator("#run-outcome")).to_contain_text("announced to the whole network")
     expect(page.locator("#run-state")).to_have_text("finished")
     expect(page.locator("#round")).to_have_text("4 / 4")
-    points = page.locator("#accuracy-chart polyline.line").first.get_attribute("points")
-    assert len(points.split()) == 4
+    line = page.locator("#accuracy-chart polyline.line").first
+    expect(line).to_have_attribute("points", re.compile(r"^\S+( \S+){3}$"))
     page.locator("#accuracy-chart .plot").focus()
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#accuracy-chart .tip")).to_contain_text("Round 4")
