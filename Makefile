@@ -20,10 +20,11 @@ setup: $(STAMP)  ## make .venv with everything in it
 demo: setup  ## six peers on this machine train over the mixnet (DEMO_ARGS="--rounds 3")
 	@$(BIN)/peerctl demo $(DEMO_ARGS)
 
-# Most tests share the cores; those that measure have the machine for themselves. 5: no such test there.
+# Most tests share the cores (which belong where: tests/conftest.py), the long ones first; those that measure
+# have the machine for themselves. 5: no such test there.
 test: setup  ## unit, property, simulation, wire and end-to-end tests (TEST_ARGS="-k sphinx")
 	@failed=0; \
-	$(PYTEST) -n logical --dist loadfile -m "not soak and not quiet" $(TEST_ARGS) \
+	$(PYTEST) -n auto --dist loadfile --no-loadscope-reorder -m "not soak and not quiet" $(TEST_ARGS) \
 	    || { code=$$?; [ $$code = 5 ] || failed=$$code; }; \
 	$(PYTEST) -m "quiet and not soak" $(TEST_ARGS) \
 	    || { code=$$?; [ $$code = 5 ] || failed=$$code; }; \
@@ -31,6 +32,9 @@ test: setup  ## unit, property, simulation, wire and end-to-end tests (TEST_ARGS
 
 soak: setup  ## the long runs
 	$(PYTEST) -m soak --timeout=3600 $(TEST_ARGS)
+
+properties: setup  ## unit tests, of property tests ten times the examples
+	$(PYTEST) -n auto --hypothesis-profile=many -m "not soak and not quiet" --timeout=3600 tests/unit $(TEST_ARGS)
 
 lab: setup  ## images and deploy/compose in a real Docker engine (or PEERD_DOCKER_LAB=PROGRAM, see tests/lab/docker.py)
 	$(PYTEST) -m soak --timeout=3600 tests/lab/test_compose.py
@@ -60,4 +64,4 @@ clean:  ## remove .venv, generated stubs and caches
 	rm -rf .venv peerd/pb build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis testbed
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test soak lab lint bench dashboards rules man lock clean
+.PHONY: help setup demo test soak properties lab lint bench dashboards rules man lock clean

@@ -18,7 +18,6 @@ from peerd import __version__
 from peerd.backup import Content, pack, secret_file, unpack
 from peerd.clock import wall
 from peerd.config import parse_address
-from peerd.daemon import serve
 from peerd.enrolment import parse_token, redeem
 from peerd.enrolment.tokens import MAX_TEXT
 from peerd.errors import InvalidInputError, NotFoundError, PeerdError
@@ -205,6 +204,8 @@ def run(state_dir: Path | None, config: Path | None, bundle: Path | None, **opti
     if bundle is not None:
         _install(bundle, folder)
     PeerState.load(folder)  # a missing bundle is said before anything is bound
+    from peerd.daemon import serve  # only to run takes all of it; mistakes are told without
+
     logs = Logs(started.config.logging, state_dir=folder)
     uvloop.run(serve(started, folder, logs, ServiceManager.of(os.environ)))
 

@@ -82,10 +82,12 @@ class _Progress:
         self._changed = asyncio.Event()
 
     async def wait(self, ready: Callable[[], bool]) -> None:
-        """PeerdError when the run fails on a peer, UnavailableError when it stands still."""
-        while not ready():
-            if self.failed:
+        """PeerdError when the run has failed on a peer, UnavailableError when it stands still."""
+        while True:
+            if self.failed:  # first: a run that has failed has ended, too
                 raise PeerdError(self.failed)
+            if ready():
+                return
             try:
                 async with asyncio.timeout_at(
                     asyncio.get_running_loop().time() + self.changed_at + STILL_SECONDS - time.monotonic()

@@ -19,6 +19,15 @@ from ctl.client import Client
 from ctl.testbed import Testbed
 
 BIN = Path(sys.executable).parent
+PACED = "paced:make"
+"""A task of testbeds that were started with `paced`, see `paced.py`."""
+PACED_CONFIG = f"""
+[training]
+tasks = ["{PACED}"]
+task_path = "{Path(__file__).parent}"
+[metrics]
+detail = "full"
+"""
 
 
 class Programs:
@@ -83,37 +92,58 @@ def until() -> Callable[..., Any]:
     return wait
 
 
+class Running:
+    """A testbed in a folder; whoever has it takes it down."""
+
+    def __init__(self, folder: Path, programs: Programs) -> None:
+        self.folder = folder
+        self._programs = programs
+
+    def up(self, peers: int, *options: str | Path, paced: bool = False) -> None:
+        """`paced`: for runs whose training is not looked at, see `paced.py`."""
+        if paced:
+            config = self.folder.with_suffix(".toml")
+            config.write_text(PACED_CONFIG)
+            options = (*options, "--config", config)
+        self._programs.ok("peerctl", "testbed", "up", "--dir", self.folder, "--peers", peers, *options)
+
+    def down(self) -> None:
+        self._programs.run("peerctl", "testbed", "down", "--dir", self.folder)
+
+    def start_paced(self, rounds: int, *options: str | Path, seconds: float = 0.5) -> None:
+        """On all peers; `seconds` is what each round's training takes."""
+        self.ask("--all", "run", "start", "--task", PACED, "-O", f"seconds={seconds}", "--rounds", rounds,
+                 *options)  # fmt: skip
+
+    def ask(self, *arguments: str | Path | int) -> Any:
+        return self._programs.json("--testbed", self.folder, *arguments)
+
+    def call(self, name: str, call: Callable[[Client], Awaitable[Any]], patience: float = 10.0) -> Any:
+        """One call on a peer, without a process for it."""
+        endpoint = next(e for e in Testbed.load(self.folder).endpoints if e.name == name)
+
+        async def once() -> Any:
+            async with Client(endpoint, patience) as client:
+                return await call(client)
+
+        return asyncio.run(once())
+
+    def pids(self) -> dict[str, int]:
+        record = json.loads((self.folder / "testbed.json").read_text())
+        return {peer["name"]: peer["process"]["pid"] for peer in record["peers"]}
+
+
+@pytest.fixture(scope="session")
+def make_testbed() -> type[Running]:
+    return Running
+
+
 @pytest.fixture
 def testbed(programs: Programs, tmp_path: Path):
-    """Start a testbed of N peers; always taken down."""
-    folder = tmp_path / "tb"
-
-    class Running:
-        def __init__(self) -> None:
-            self.folder = folder
-
-        def up(self, peers: int, *options: str) -> None:
-            programs.ok("peerctl", "testbed", "up", "--dir", folder, "--peers", peers, *options)
-
-        def ask(self, *arguments: str | Path) -> Any:
-            return programs.json("--testbed", folder, *arguments)
-
-        def call(self, name: str, call: Callable[[Client], Awaitable[Any]], patience: float = 10.0) -> Any:
-            """One call on a peer, without a process for it."""
-            endpoint = next(e for e in Testbed.load(folder).endpoints if e.name == name)
-
-            async def once() -> Any:
-                async with Client(endpoint, patience) as client:
-                    return await call(client)
-
-            return asyncio.run(once())
-
-        def pids(self) -> dict[str, int]:
-            record = json.loads((folder / "testbed.json").read_text())
-            return {peer["name"]: peer["process"]["pid"] for peer in record["peers"]}
-
-    yield Running()
-    programs.run("peerctl", "testbed", "down", "--dir", folder)
+    """To start N peers with; always taken down."""
+    running = Running(tmp_path / "tb", programs)
+    yield running
+    running.down()
 
 
 class Daemon:

@@ -16,7 +16,7 @@ encode = fragment.encode_fragment
 
 
 def forged(run: int, round: int, index: int, data: Any, **more: Any) -> bytes:
-    """One float of digits-cnn's last fragment, the only one with room for more, is one too many."""
+    """One float of the last of six fragments, the only one with room for more, is one too many."""
     values = np.array(data, np.float32)
     kind = KINDS[index] if index < len(KINDS) else "long"
     match kind:

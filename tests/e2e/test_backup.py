@@ -13,11 +13,11 @@ ROUNDS = 6
 
 @pytest.mark.timeout(360)
 def test_a_peer_that_is_lost_comes_back_and_goes_on_with_the_run(testbed, programs, until, tmp_path):
-    testbed.up(3, "--hops", "1")
+    testbed.up(3, "--hops", "1", paced=True)
     names = list(testbed.pids())
     lost, others = names[1], [names[0], *names[2:]]
     folder = testbed.folder / "peers" / lost
-    testbed.ask("--all", "run", "start", "--rounds", str(ROUNDS), "--epochs", "25", "--grace", "3s")
+    testbed.start_paced(ROUNDS, "--grace", "3s", seconds=1.0)
     until(lambda: testbed.call(lost, Client.run).round >= 2, every=0.1)
     line = programs.run("peerd", "backup", "--state-dir", folder, "--out", tmp_path / "b").stderr
     assert line.startswith(f"Backed up {lost}: ")

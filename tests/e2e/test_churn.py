@@ -13,14 +13,11 @@ from ctl.client import Client
 
 @pytest.mark.timeout(240)
 def test_a_killed_trainer_is_restarted_and_a_killed_peer_is_not_waited_for(testbed, until):
-    testbed.up(5, "--hops", "2")  # so that four are enough
+    testbed.up(4, "--hops", "1", paced=True)  # so that three are enough
     daemons = testbed.pids()
     names = list(daemons)
     victim, dead = names[1], names[2]
-    testbed.ask(
-        "--all", "run", "start", "--rounds", "4", "--grace", "2s", "--round-timeout", "60s",
-        "--epochs", "50", "--quorum", "0.6",
-    )  # fmt: skip
+    testbed.start_paced(4, "--grace", "2s", "--round-timeout", "60s", "--quorum", "0.6", seconds=1.0)
 
     def trainer():
         status = testbed.call(victim, Client.status).trainer

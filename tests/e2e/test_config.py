@@ -1,4 +1,4 @@
-"""Configuration and logs of real daemons: SIGHUP, bad files, six peers changed while they train."""
+"""Configuration and logs of real daemons: SIGHUP, bad files, peers changed while they train."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 import os
 import signal
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ctl.client import Client
 
 ROUNDS = 500
 """More than there is time for."""
@@ -21,38 +24,56 @@ def last(testbed: Any, name: str, what: str) -> dict[str, Any] | None:
     return next((event for event in reversed(lines) if event["what"] == what), None)
 
 
-@pytest.fixture
-def bed(testbed: Any, programs: Any) -> Any:
+@pytest.fixture(scope="module")
+def bed(make_programs: Any, make_testbed: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One for all tests here, which each change other keys."""
+    programs = make_programs(tmp_path_factory.mktemp("home"))
+    bed = make_testbed(tmp_path_factory.mktemp("config") / "tb", programs)
+
     def lines(*arguments: str) -> list[dict[str, Any]]:
-        text = programs.ok("peerctl", "--testbed", testbed.folder, "-o", "json", *arguments)
+        text = programs.ok("peerctl", "--testbed", bed.folder, "-o", "json", *arguments)
         return [json.loads(line) for line in text.splitlines()]
 
-    testbed.lines = lines
-    return testbed
+    bed.lines = lines
+    try:
+        bed.up(4, "--hops", "2", paced=True)
+        yield bed
+    finally:
+        bed.down()
+
+
+def test_a_change_that_is_persisted_is_there_after_a_restart(bed: Any, programs: Any, until: Any) -> None:
+    name = next(iter(bed.pids()))
+    done = bed.ask(
+        "--context", name, "config", "set", "mixing.mean_delay=70ms", "link.queue_cells=300", "--persist"
+    )
+    assert done["file"] == str(bed.folder / f"{name}.toml")
+    assert programs.ok("peerctl", "config", "validate", done["file"])
+    programs.ok("peerctl", "--testbed", bed.folder, "testbed", "stop", name)
+    programs.ok("peerctl", "--testbed", bed.folder, "testbed", "start", name)
+    shown = bed.ask("--context", name, "config", "show", "--changed")
+    assert shown["mixing.mean_delay_seconds"]["value"] == 0.07
+    assert shown["mixing.mean_delay_seconds"]["origin"] == "file"
+    text = programs.ok("peerctl", "--testbed", bed.folder, "--context", name, "config", "show")
+    copy = bed.folder / "copy.toml"
+    copy.write_text(text)
+    diff = bed.ask("--context", name, "config", "diff", copy)
+    assert (diff["changed"], diff["waiting"]) == ([], [])
+    line = programs.fails(
+        4, "peerctl", "--testbed", bed.folder, "--context", name, "config", "set", "control.unix=/x"
+    )
+    assert "control.unix: needs a restart" in line
 
 
 @pytest.mark.timeout(600)
-def test_six_peers_are_changed_while_they_train_and_lose_nothing(bed: Any, programs: Any, until: Any) -> None:
-    bed.up(6)
+def test_peers_are_changed_while_they_train_and_lose_nothing(bed: Any, programs: Any, until: Any) -> None:
     names = list(bed.pids())
-    bed.ask(
-        "--all",
-        "run",
-        "start",
-        "--rounds",
-        ROUNDS,
-        "--epochs",
-        "2",
-        "--quorum",
-        "1",
-        "--round-timeout",
-        "90s",
-    )
-    until(lambda: bed.ask("run", "show")["round"] >= 2)
+    bed.start_paced(ROUNDS, "--quorum", "1", "--round-timeout", "90s", seconds=0.4)
+    until(lambda: bed.call(names[0], Client.run).round >= 2)
 
     for values in (
-        ("logging.level=debug", "mixing.strategy=pool", "mixing.pool_interval=50ms", "mixing.hops=2"),
-        ("delivery.max_in_flight=16", "relay.inbox_limit=1024", "link.queue_cells=512", "mixing.hops=3"),
+        ("logging.level=debug", "mixing.strategy=pool", "mixing.pool_interval=50ms", "mixing.hops=1"),
+        ("delivery.max_in_flight=16", "relay.inbox_limit=1024", "link.queue_cells=512", "mixing.hops=2"),
         ("membership.gossip_interval=500ms", "training.keep_checkpoints=1", "metrics.neighbour_labels=on"),
     ):  # fmt: skip
         done = bed.ask("--all", "config", "set", *values)
@@ -62,19 +83,19 @@ def test_six_peers_are_changed_while_they_train_and_lose_nothing(bed: Any, progr
     refused = programs.run("peerctl", "--testbed", bed.folder, "--all", "config", "set", "mixing.hops=1",
                            "link.listen=0.0.0.0:1")  # fmt: skip
     assert refused.returncode == 4
-    assert refused.stderr.count("link.listen: needs a restart") == 6
+    assert refused.stderr.count("link.listen: needs a restart") == 4
     shown = bed.ask("--all", "config", "show", "--changed")
     assert {config["relay.inbox_limit"]["value"] for config in shown.values()} == {1024}
     assert {config["mixing.strategy"]["origin"] for config in shown.values()} == {"runtime"}
 
-    _hang_up_with_a_bad_file(bed, names[0], until)
-    _hang_up_with_a_good_file(bed, names[0], until)
+    _hang_up_with_a_bad_file(bed, names[1], until)
+    _hang_up_with_a_good_file(bed, names[1], until)
     assert set(bed.ask("--all", "config", "reload")) == set(names)
     back = bed.ask("--all", "config", "show", "--changed")
     assert all("runtime" not in {one["origin"] for one in config.values()} for config in back.values())
 
-    changed_until = bed.ask("run", "show")["round"]
-    until(lambda: bed.ask("run", "show")["round"] > changed_until + 1)
+    changed_until = bed.call(names[0], Client.run).round
+    until(lambda: bed.call(names[0], Client.run).round > changed_until + 1)
     bed.ask("--all", "run", "stop")
     runs = bed.ask("--all", "run", "show")
     rounds = min(len(run["results"]) for run in runs.values())
@@ -142,30 +163,6 @@ def _logs_of_all(bed: Any, names: list[str]) -> None:
     assert "BEGIN" not in text
     size = sum(path.stat().st_size for path in bed.folder.glob("own.log*"))
     assert size <= 3 * 10_000 + 6_000
-
-
-def test_a_change_that_is_persisted_is_there_after_a_restart(bed: Any, programs: Any, until: Any) -> None:
-    bed.up(3, "--hops", "1")
-    name = next(iter(bed.pids()))
-    done = bed.ask(
-        "--context", name, "config", "set", "mixing.mean_delay=70ms", "logging.level=debug", "--persist"
-    )
-    assert done["file"] == str(bed.folder / f"{name}.toml")
-    assert programs.ok("peerctl", "config", "validate", done["file"])
-    programs.ok("peerctl", "--testbed", bed.folder, "testbed", "stop", name)
-    programs.ok("peerctl", "--testbed", bed.folder, "testbed", "start", name)
-    shown = bed.ask("--context", name, "config", "show", "--changed")
-    assert shown["mixing.mean_delay_seconds"]["value"] == 0.07
-    assert shown["mixing.mean_delay_seconds"]["origin"] == "file"
-    text = programs.ok("peerctl", "--testbed", bed.folder, "--context", name, "config", "show")
-    copy = bed.folder / "copy.toml"
-    copy.write_text(text)
-    diff = bed.ask("--context", name, "config", "diff", copy)
-    assert (diff["changed"], diff["waiting"]) == ([], [])
-    line = programs.fails(
-        4, "peerctl", "--testbed", bed.folder, "--context", name, "config", "set", "control.unix=/x"
-    )
-    assert "control.unix: needs a restart" in line
 
 
 def test_a_log_file_that_cannot_be_written_is_one_line_at_the_start(programs: Any, tmp_path: Path) -> None:

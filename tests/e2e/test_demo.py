@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import subprocess
 from pathlib import Path
@@ -57,7 +56,7 @@ def test_six_peers_train_on_digits_over_the_mixnet(programs):
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_an_interrupted_demo_leaves_nothing_behind(programs, number):
     demo = subprocess.Popen(
-        ["peerctl", "demo", "--rounds", "1000"],
+        ["peerctl", "demo", "--rounds", "1000", "--peers", "3", "--hops", "1", "--task", "synthetic"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**programs.environment, "TMPDIR": str(programs.home)}, cwd=programs.home,
     )  # fmt: skip
@@ -65,28 +64,11 @@ def test_an_interrupted_demo_leaves_nothing_behind(programs, number):
         for line in demo.stdout:
             if "round 1" in line.lower():
                 break
-        assert len(processes_of(programs.home)) >= 6
+        assert len(processes_of(programs.home)) >= 3
         demo.send_signal(number)
-        assert demo.wait(60) == 130
+        demo.communicate(timeout=60)
+        assert demo.returncode == 130
     finally:
-        demo.kill()
-        demo.wait()
+        demo.terminate()  # killed, it could not take down what it has started
+        demo.communicate()
     assert processes_of(programs.home) == []
-
-
-def test_the_daemon_never_imports_torch(programs, testbed, until):
-    """While its trainer does, in a process of its own."""
-    testbed.up(5)
-    pids = testbed.pids()
-    testbed.ask("--all", "run", "start", "--rounds", "2")
-
-    def trained():
-        runs = testbed.ask("--all", "run", "show")
-        return json.dumps(runs).count('"finished"') == 5
-
-    until(trained, seconds=100)
-    for pid in pids.values():
-        libraries = Path(f"/proc/{pid}/maps").read_text()
-        assert "libcrypto" in libraries or "cryptography" in libraries
-        assert "torch" not in libraries
-        assert "sklearn" not in libraries

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ctl.client import Client
 from peerd.clock import monotonic, wall
 from peerd.config import LinkConfig
 from peerd.errors import ConflictError
@@ -228,9 +229,11 @@ class Silent:
 @pytest.mark.timeout(180)
 async def test_a_packet_is_refused_again_after_kill_9_and_when_its_key_is_gone(testbed, until, tmp_path):
     epochs = Epochs(8.0, 8.0)
-    await asyncio.to_thread(testbed.up, 6, "--epoch", "8s", "--loop-rate", "0", "--drop-rate", "0")
+    await asyncio.to_thread(
+        testbed.up, 3, "--hops", "1", "--epoch", "8s", "--loop-rate", "0", "--drop-rate", "0"
+    )
     pids = testbed.pids()
-    relay_name, gone = list(pids)[1], list(pids)[5]
+    _, relay_name, gone = pids
     state = PeerState.load(testbed.folder / "peers" / gone)
     own = next(d for d in state.roster if d.peer_id == state.peer_id)
     relay = next(d.peer_id for d in state.roster if d.name == relay_name)
@@ -240,8 +243,8 @@ async def test_a_packet_is_refused_again_after_kill_9_and_when_its_key_is_gone(t
     links = asyncio.create_task(outsider.table.run())
 
     async def dropped(reason: str) -> int:
-        status = await asyncio.to_thread(testbed.ask, "--context", relay_name, "status")
-        return int(status["traffic"]["dropped"].get(reason, 0))
+        status = await asyncio.to_thread(testbed.call, relay_name, Client.status)
+        return int(status.traffic.dropped[reason])
 
     command = command_of(pids[relay_name])
     again = None

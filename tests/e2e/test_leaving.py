@@ -13,11 +13,22 @@ from ctl.client import Client
 OTHERS, LEAVER = ("alice", "bob", "carol"), "dora"
 
 
+@pytest.fixture(scope="module")
+def testbed(make_programs, make_testbed, tmp_path_factory):
+    """One for all tests here, which each start the leaver again."""
+    programs = make_programs(tmp_path_factory.mktemp("home"))
+    running = make_testbed(tmp_path_factory.mktemp("leaving") / "tb", programs)
+    try:
+        running.up(4, "--hops", "1", paced=True)  # one that three peers have, too
+        programs.ok("peerctl", "testbed", "stop", "--dir", running.folder, "--term", LEAVER)
+        yield running
+    finally:
+        running.down()
+
+
 @pytest.fixture
-def started(testbed, programs, until, beside):
+def started(testbed, until, beside):
     """One of four peers as it is outside of a testbed, where a signal ends it at once."""
-    testbed.up(4, "--hops", "1")  # one that three peers have, too
-    programs.ok("peerctl", "testbed", "stop", "--dir", testbed.folder, "--term", LEAVER)
     config = testbed.folder / f"{LEAVER}.toml"
 
     def start(seconds: float):
@@ -46,7 +57,7 @@ def seen(testbed, programs, seer: str) -> list[str]:
 @pytest.mark.timeout(240)
 def test_sigterm_is_taken_leave_at(testbed, programs, until, started):
     daemon = started(60.0)
-    testbed.ask("--all", "run", "start", "--rounds", "100", "--epochs", "5", "--grace", "30s")
+    testbed.start_paced(100, "--grace", "30s")
     until(lambda: testbed.call(LEAVER, Client.run).round >= 2)
     daemon.process.send_signal(signal.SIGTERM)
     until(lambda: all(state(testbed, name) == "left" for name in OTHERS))

@@ -67,7 +67,7 @@ def config_of(testbed, name: str, folder: Path, **changes: str) -> Path:
 
 @pytest.mark.timeout(180)
 def test_a_revoked_peer_is_cut_off_at_once_and_for_good(testbed, programs, until, beside):
-    testbed.up(5)
+    testbed.up(4, "--hops", "1")
     names = list(testbed.pids())
     villain, honest = names[-1], names[:-1]
     programs.ok("peerctl", "--testbed", testbed.folder, "--context", honest[0], "network", "revoke",
@@ -105,7 +105,7 @@ def test_a_revoked_peer_is_cut_off_at_once_and_for_good(testbed, programs, until
 
 @pytest.mark.timeout(180)
 def test_a_newcomer_joins_with_a_token_of_a_delegate(testbed, programs, until, beside, tmp_path):
-    testbed.up(4, "--hops", "2")
+    testbed.up(3, "--hops", "1")
     names = list(testbed.pids())
     network, delegate = testbed.folder / "network", names[0]
     line = programs.fails(
@@ -123,12 +123,7 @@ def test_a_newcomer_joins_with_a_token_of_a_delegate(testbed, programs, until, b
     os.kill(testbed.pids()[delegate], signal.SIGTERM)
     until(lambda: is_over(testbed.pids()[delegate]))
     again = beside(testbed.folder / "peers" / delegate, "--config", config)
-    until(
-        lambda: (
-            programs.run("peerctl", "--testbed", testbed.folder, "--context", delegate, "status").returncode
-            == 0
-        )
-    )
+    testbed.call(delegate, Client.wait_serving, patience=60.0)
     token = testbed.ask("--context", delegate, "network", "invite", "--name", "newcomer")["token"]
     folder = tmp_path / "newcomer"
     programs.ok("peerd", "init", "--state-dir", folder, "--name", "newcomer", "--address", "127.0.0.1:49301")
@@ -144,48 +139,30 @@ def test_a_newcomer_joins_with_a_token_of_a_delegate(testbed, programs, until, b
     assert again.process.poll() is None
 
 
-@pytest.mark.timeout(180)
-def test_of_two_daemons_with_one_identity_the_newer_goes_on(testbed, programs, until, beside, tmp_path):
-    testbed.up(4, "--hops", "2")
-    names = list(testbed.pids())
-    twin, others = names[0], names[1:]
-    copy = tmp_path / "copy"
-    shutil.copytree(
-        testbed.folder / "peers" / twin, copy, ignore=shutil.ignore_patterns("control.sock", "lock")
-    )
-    config = config_of(
-        testbed, twin, tmp_path,
-        **{"link.listen": "127.0.0.1:49310", "control.unix": str(tmp_path / "copy.sock"),
-           "membership.advertise": "127.0.0.1:49310"},
-    )  # fmt: skip
-    older = testbed.pids()[twin]
-    newer = beside(copy, "--config", config)
-    until(lambda: is_over(older), seconds=30)
-    log = (testbed.folder / "logs" / f"{twin}.log").read_text()
-    assert "another daemon runs with this peer's keys" in log
-
-    def moved():
-        return all(
-            (row.state, row.address) == ("alive", "127.0.0.1:49310") for row in rows(testbed, others, twin)
-        )
-
-    until(moved, seconds=30)
-    assert newer.process.poll() is None
+@pytest.fixture(scope="module")
+def shared(make_programs, make_testbed, tmp_path_factory):
+    """A testbed for the tests after which all three peers are there again, and a last one."""
+    programs = make_programs(tmp_path_factory.mktemp("home"))
+    running = make_testbed(tmp_path_factory.mktemp("shared") / "tb", programs)
+    try:
+        running.up(3, "--hops", "1", paced=True)
+        yield running
+    finally:
+        running.down()
 
 
 @pytest.mark.timeout(240)
-def test_a_power_cut_in_the_midst_of_a_run(testbed, programs, until):
+def test_a_power_cut_in_the_midst_of_a_run(shared, until):
     """Every peer is killed at once and started again, and nobody tells them anything: the run ends."""
-    testbed.up(4, "--hops", "2")
-    names = list(testbed.pids())
-    testbed.ask("--all", "run", "start", "--rounds", "5", "--epochs", "30", "--grace", "3s")
-    until(lambda: all(ask(testbed, name, Client.run).round >= 3 for name in names), every=0.1)
-    for pid in testbed.pids().values():
+    names = list(shared.pids())
+    shared.start_paced(5, "--grace", "3s", seconds=1.0)
+    until(lambda: all(ask(shared, name, Client.run).round >= 3 for name in names), every=0.1)
+    for pid in shared.pids().values():
         os.kill(pid, signal.SIGKILL)
-    programs.ok("peerctl", "testbed", "up", "--dir", testbed.folder, "--hops", "2")
+    shared.up(3, "--hops", "1", paced=True)
 
     def ended():
-        runs = {name: ask(testbed, name, Client.run) for name in names}
+        runs = {name: ask(shared, name, Client.run) for name in names}
         assert {run.state for run in runs.values()} <= {"starting", "running", "finished"}, runs
         return runs if all(run.state == "finished" for run in runs.values()) else None
 
@@ -195,25 +172,52 @@ def test_a_power_cut_in_the_midst_of_a_run(testbed, programs, until):
         assert rounds == list(range(rounds[0], 6))
         assert rounds[0] >= 2, "it went on where it was"
         assert run.results[-1].accuracy > 0.9
-    assert any((event.kind, event.what) == ("run", "resumed") for event in events(testbed, names[0]))
+    assert any((event.kind, event.what) == ("run", "resumed") for event in events(shared, names[0]))
 
 
 @pytest.mark.timeout(240)
-def test_the_authority_takes_a_new_key_while_the_network_runs(testbed, programs, until):
-    testbed.up(4, "--hops", "2")
-    names = list(testbed.pids())
-    network = testbed.folder / "network"
-    at = ("peerctl", "--testbed", testbed.folder, "--context", names[0])
+def test_the_authority_takes_a_new_key_while_the_network_runs(shared, programs, until):
+    names = list(shared.pids())
+    network = shared.folder / "network"
+    at = ("peerctl", "--testbed", shared.folder, "--context", names[0])
     programs.ok(*at, "network", "rotate-ca", network, "--publish")
 
     def renewed():
-        return all(any(event.what == "certificate" for event in events(testbed, name)) for name in names)
+        return all(any(event.what == "certificate" for event in events(shared, name)) for name in names)
 
     until(renewed, seconds=40)
     programs.ok(*at, "network", "rotate-ca", network, "--finish", "--publish")
-    until(lambda: all(alive(testbed, name) == len(names) - 1 for name in names), seconds=40)
+    until(lambda: all(alive(shared, name) == len(names) - 1 for name in names), seconds=40)
     # One that is started again presents the new certificate and trusts the new key alone.
-    programs.ok("peerctl", "testbed", "kill", "--dir", testbed.folder, names[1])
-    programs.ok("peerctl", "testbed", "start", "--dir", testbed.folder, names[1])
-    until(lambda: alive(testbed, names[1]) == len(names) - 1, seconds=40)
-    until(lambda: states(testbed, [names[0], *names[2:]], names[1]) == {"alive"}, seconds=40)
+    programs.ok("peerctl", "testbed", "kill", "--dir", shared.folder, names[1])
+    programs.ok("peerctl", "testbed", "start", "--dir", shared.folder, names[1])
+    until(lambda: alive(shared, names[1]) == len(names) - 1, seconds=40)
+    until(lambda: states(shared, [names[0], *names[2:]], names[1]) == {"alive"}, seconds=40)
+
+
+@pytest.mark.timeout(180)
+def test_of_two_daemons_with_one_identity_the_newer_goes_on(shared, programs, until, beside, tmp_path):
+    names = list(shared.pids())
+    twin, others = names[0], names[1:]
+    copy = tmp_path / "copy"
+    shutil.copytree(
+        shared.folder / "peers" / twin, copy, ignore=shutil.ignore_patterns("control.sock", "lock")
+    )
+    config = config_of(
+        shared, twin, tmp_path,
+        **{"link.listen": "127.0.0.1:49310", "control.unix": str(tmp_path / "copy.sock"),
+           "membership.advertise": "127.0.0.1:49310"},
+    )  # fmt: skip
+    older = shared.pids()[twin]
+    newer = beside(copy, "--config", config)
+    until(lambda: is_over(older), seconds=30)
+    log = (shared.folder / "logs" / f"{twin}.log").read_text()
+    assert "another daemon runs with this peer's keys" in log
+
+    def moved():
+        return all(
+            (row.state, row.address) == ("alive", "127.0.0.1:49310") for row in rows(shared, others, twin)
+        )
+
+    until(moved, seconds=30)
+    assert newer.process.poll() is None

@@ -19,7 +19,8 @@ FAST = {
     "send_rate_per_second": 0.0, "loop_rate_per_second": 0.5, "drop_rate_per_second": 0.5,
     "cover_budget_bytes_per_second": 0.0,
 }  # fmt: skip
-CHANGES: list[dict[str, Any]] = [
+Changes = list[dict[str, Any]]
+EVERY: Changes = [
     {"strategy": "outbox", "outbox_interval_seconds": 0.01, "outbox_jitter_seconds": 0.005},
     {"strategy": "threshold", "threshold_size": 4, "threshold_patience_seconds": 0.2},
     {"strategy": "timed", "timed_interval_seconds": 0.05},
@@ -37,21 +38,30 @@ CHANGES: list[dict[str, Any]] = [
     {"send_rate_per_second": 40.0, "strategy": "pool"},
     FAST,
 ]
+EACH_KIND: Changes = [
+    *EVERY[:5],
+    {"preset": "strong"},
+    {"hops": 1},
+    {"mean_delay_seconds": 0.0},
+    {"cover_budget_bytes_per_second": 50_000.0},
+    {"send_rate_per_second": 40.0, "cover_budget_bytes_per_second": 0.0, "strategy": "pool"},
+    FAST,
+]
 ROUNDS = 500
 """More than the changes take, on any machine; it is stopped after them."""
 
 
 @pytest.mark.timeout(240)
-def test_a_run_outlives_every_change_of_mixing(testbed, programs, until) -> None:
-    testbed.up(6)
+@pytest.mark.parametrize(
+    "changes", [EACH_KIND, pytest.param(EVERY, marks=pytest.mark.soak)], ids=["each-kind", "every"]
+)
+def test_a_run_outlives_every_change_of_mixing(testbed, programs, until, changes: Changes) -> None:
+    testbed.up(5, paced=True)
     names = list(testbed.pids())
-    testbed.ask(
-        "--all", "run", "start", "--rounds", ROUNDS, "--epochs", "4",
-        "--quorum", "1", "--round-timeout", "60s",
-    )  # fmt: skip
-    until(lambda: testbed.ask("run", "show")["round"] >= 1, every=0.1)
+    testbed.start_paced(ROUNDS, "--quorum", "1", "--round-timeout", "60s")
+    until(lambda: testbed.call("alice", Client.run).round >= 1, every=0.1)
     _change_one(testbed, names)
-    seconds = asyncio.run(_change(testbed))
+    seconds = asyncio.run(_change(testbed, changes))
     for change, (took, rounds) in seconds.items():
         print(f"{took:5.1f} s, {rounds} rounds: {change}")
 
@@ -61,12 +71,12 @@ def test_a_run_outlives_every_change_of_mixing(testbed, programs, until) -> None
     asyncio.run(_train_without_a_mixnet(testbed))
     assert {tuple(status["alarms"]) for status in testbed.ask("--all", "status").values()} == {()}
 
-    end = max(run["round"] for run in testbed.ask("--all", "run", "show").values()) + 1
+    end = max(testbed.call(name, Client.run).round for name in names) + 1
 
     def all_there() -> bool:
-        runs = testbed.ask("--all", "run", "show")
-        assert all(run["state"] == "running" for run in runs.values()), runs
-        return all(run["results"][-1]["round"] >= end for run in runs.values())
+        runs = [testbed.call(name, Client.run) for name in names]
+        assert all(run.state == "running" for run in runs), runs
+        return all(run.results[-1].round >= end for run in runs)
 
     until(all_there, seconds=90)
     testbed.ask("--all", "run", "stop")
@@ -108,19 +118,20 @@ def _change_one(testbed, names: list[str]) -> None:
     assert before["alice"]["strategy"] == "exponential"
     assert changed == before["alice"] | {"strategy": "pool"}
     assert configured() == before | {"alice": changed}
-    while (run := testbed.ask("run", "show"))["round"] < first + 2:
-        assert run["state"] in ("starting", "running"), run
+    while (run := testbed.call("alice", Client.run)).round < first + 2:
+        assert run.state in ("starting", "running"), run
+        time.sleep(0.1)
 
 
 def _clients(testbed) -> list[Client]:
     return [Client(e, 20.0) for e in Contexts.load(testbed.folder / "contexts.toml").endpoints.values()]
 
 
-async def _change(testbed) -> dict[str, tuple[float, int]]:
-    """Make every change on all peers at once, and go on when a round has ended under it; then pause."""
+async def _change(testbed, changes: Changes) -> dict[str, tuple[float, int]]:
+    """Make each change on all peers at once, and go on when a round has ended under it; then pause."""
     clients = _clients(testbed)
     took = {}
-    for change in CHANGES:
+    for change in changes:
         began = time.monotonic()
         request = mixing_pb2.UpdateMixingRequest(**change)
         answers = await asyncio.gather(*(client.update_mixing(request) for client in clients))
@@ -130,7 +141,7 @@ async def _change(testbed) -> dict[str, tuple[float, int]]:
         first = (await clients[0].run()).round
         while (run := await clients[0].run()).round < first + 1:
             assert run.state in ("starting", "running"), run
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
         took[str(change)] = (time.monotonic() - began, run.round - first)
     for client in clients:
         await client.pause_run()
@@ -145,7 +156,7 @@ async def _train_without_a_mixnet(testbed) -> None:
     for client in clients:
         await client.resume_run()
     while (await clients[0].run()).round < first + 2:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
     for client in clients:
         await client.update_mixing(mixing_pb2.UpdateMixingRequest(direct=False))
     for client in clients:

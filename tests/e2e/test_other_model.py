@@ -8,22 +8,20 @@ from typing import Any
 
 import pytest
 
+from ctl.client import Client
+
 CODE = """
 import os
 from pathlib import Path
 
-from peerd.training.tasks import digits_cnn
-from peerd.training.torchtask import TorchTask
-from torch import nn
+from peerd.training.tasks import synthetic
 
 DAEMON = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().split(b"\\0")
-HIDDEN = 32 if any(part.endswith(b"/peers/dora") for part in DAEMON) else 24
+PARAMETERS = 3000 if any(part.endswith(b"/peers/dora") for part in DAEMON) else 2000
 
 
-def make() -> TorchTask:
-    shipped = digits_cnn.make()
-    model = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 10))
-    return TorchTask(classes=10, model=model, data=shipped.data, prepare=shipped.prepare)
+def make():
+    return synthetic.make(PARAMETERS)
 """
 """One file for all hosts of this test, which is other code on one of them."""
 
@@ -45,11 +43,12 @@ def test_who_has_another_model_is_left_out_and_named(testbed, programs, until, t
     assert odd == "dora"
 
     def ended() -> dict[str, Any] | None:
-        found = testbed.ask("--all", "run", "show")
-        return found if all(run["state"] in ("finished", "failed") for run in found.values()) else None
+        if all(testbed.call(name, Client.run).state in ("finished", "failed") for name in testbed.pids()):
+            return testbed.ask("--all", "run", "show")
+        return None
 
     testbed.ask(
-        "--all", "run", "start", "--task", "mine:make", "--rounds", "3", "--epochs", "5", "--quorum", "1",
+        "--all", "run", "start", "--task", "mine:make", "--rounds", "3", "--quorum", "1",
         "--round-timeout", "60s",
     )  # fmt: skip
     runs = until(ended, 120)

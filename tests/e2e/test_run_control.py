@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ctl.client import Client
 from peerd.training.tasks import digits_cnn
 from peerd.training.tasks.digits import load
 
@@ -33,9 +34,10 @@ def test_a_run_ends_early_is_exported_taken_up_and_compared(testbed, programs, u
 
     def all_runs(run_id: str | None = None) -> dict[str, Any] | None:
         """All peers' statuses, once the run has ended on all of them."""
-        runs = testbed.ask("--all", "run", "show")
-        there = all(run_id in (None, run["spec"]["run_id"]) for run in runs.values())
-        return runs if there and all(run["state"] in ENDED for run in runs.values()) else None
+        runs = [testbed.call(name, Client.run) for name in testbed.pids()]
+        if all(run.state in ENDED and run_id in (None, run.spec.run_id) for run in runs):
+            return testbed.ask("--all", "run", "show")
+        return None
 
     # -- it ends on a target
     testbed.ask(
@@ -50,6 +52,7 @@ def test_a_run_ends_early_is_exported_taken_up_and_compared(testbed, programs, u
         assert run["results"][-1]["test_samples"] == 360, "the last model is measured on all"
         assert {result["test_samples"] for result in run["results"][:-1]} <= {100}
     assert len({(run["round"], run["model_digest"]) for run in first.values()}) == 1
+    _only_trainers_have_torch(testbed)
     one = first[names[0]]
     events = programs.ok("peerctl", "--testbed", testbed.folder, "--all", "events", "-n", "0")
     assert events.count(f"by target, round {one['round']}") == 3
@@ -72,7 +75,7 @@ def test_a_run_ends_early_is_exported_taken_up_and_compared(testbed, programs, u
 
     # -- another one is stopped, and taken up again
     testbed.ask("--all", "run", "start", "--rounds", 1000, "--seed", 5, "--quorum", 1)
-    until(lambda: testbed.ask("run", "show")["round"] >= 4)
+    until(lambda: testbed.call(names[0], Client.run).round >= 4)
     testbed.ask("--all", "run", "stop")
     second = until(all_runs, 60)[names[0]]
     kept = testbed.ask("--all", "run", "checkpoints")
@@ -106,3 +109,12 @@ def test_a_run_ends_early_is_exported_taken_up_and_compared(testbed, programs, u
     assert compared[0]["final_accuracy"] == pytest.approx(measured)
     assert compared[0]["bytes_received"] > 0
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def _only_trainers_have_torch(testbed) -> None:
+    """A run has been trained with it, each in a process of its own."""
+    for name, pid in testbed.pids().items():
+        libraries = Path(f"/proc/{pid}/maps").read_text()
+        assert "libcrypto" in libraries or "cryptography" in libraries, name
+        assert "torch" not in libraries, name
+        assert "sklearn" not in libraries, name

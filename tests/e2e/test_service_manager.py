@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -43,15 +44,22 @@ def manager(tmp_path):
     manager.close()
 
 
-@pytest.fixture
-def alice(programs, tmp_path):
+@pytest.fixture(scope="module")
+def enrolled(make_programs, tmp_path_factory):
     """The state directory of an enrolled peer."""
-    programs.ok("peerctl", "network", "create", tmp_path / "net")
-    folder = tmp_path / "alice"
+    home = tmp_path_factory.mktemp("enrolled")
+    programs, folder = make_programs(home), home / "alice"
+    programs.ok("peerctl", "network", "create", home / "net")
     programs.ok("peerd", "init", "--state-dir", folder, "--name", "alice", "--address", "127.0.0.1:1")
-    programs.ok("peerctl", "network", "sign", tmp_path / "net", folder / "request.json")
-    programs.ok("peerd", "join", "--state-dir", folder, tmp_path / "net/bundles/alice.bundle")
+    programs.ok("peerctl", "network", "sign", home / "net", folder / "request.json")
+    programs.ok("peerd", "join", "--state-dir", folder, home / "net/bundles/alice.bundle")
     return folder
+
+
+@pytest.fixture
+def alice(enrolled, tmp_path):
+    """A copy for one test."""
+    return shutil.copytree(enrolled, tmp_path / "alice")
 
 
 @pytest.fixture

@@ -26,16 +26,15 @@ def versions(testbed, seers) -> dict[str, set[str]]:
 
 @pytest.mark.timeout(240)
 def test_one_peer_is_upgraded_by_a_minor_version_while_a_run_goes_on(testbed, programs, until, beside):
-    testbed.up(4, "--hops", "2")
+    testbed.up(3, "--hops", "1", paced=True)
     names = list(testbed.pids())
     upgraded, others = names[1], [names[0], *names[2:]]
-    testbed.ask("--all", "run", "start", "--rounds", str(ROUNDS), "--epochs", "25", "--grace", "3s")
+    testbed.start_paced(ROUNDS, "--grace", "3s", seconds=1.0)
     until(lambda: testbed.call(others[0], Client.run).round >= 2, every=0.1)
     programs.ok("peerctl", "testbed", "stop", "--dir", testbed.folder, upgraded)
     folder, config = testbed.folder / "peers" / upgraded, testbed.folder / f"{upgraded}.toml"
     later = beside(folder, "--config", config, program=[LATER_PEERD])
-    at = ("peerctl", "--testbed", testbed.folder, "--context", upgraded)
-    until(lambda: programs.run(*at, "run", "show").returncode == 0)
+    testbed.call(upgraded, Client.wait_serving, patience=60.0)
 
     def all_have_ended():
         runs = [testbed.call(name, Client.run) for name in names]

@@ -43,7 +43,8 @@ class Plan:
     peers: int
     rounds: int
     """More than the quickest machine can do while the halves are apart."""
-    epochs: int
+    training: dict[str, Any]
+    """Task and what takes its time."""
     late: tuple[str, ...]
     leavers: tuple[str, ...]
     killed: tuple[str, ...]
@@ -53,8 +54,10 @@ class Plan:
     partition_seconds: float
 
 
-QUICK = Plan(6, 24, 30, ("frank",), (), ("erin",), "", 0.0, 14.0)
-WHOLE = Plan(10, 40, 60, ("ivan", "judy"), ("heidi", "grace"), ("frank", "erin"), "dora", 20.0, 30.0)
+PACED = {"task": "paced:make", "task_options": {"seconds": "1.0"}}
+DIGITS = {"task": "digits-cnn", "local_epochs": 60, "learning_rate": 3e-3}
+QUICK = Plan(6, 24, PACED, ("frank",), (), ("erin",), "", 0.0, 14.0)
+WHOLE = Plan(10, 40, DIGITS, ("ivan", "judy"), ("heidi", "grace"), ("frank", "erin"), "dora", 20.0, 30.0)
 
 
 class Network:
@@ -73,6 +76,7 @@ class Network:
                 "link": {"listen": address},
                 "control": {"unix": str(folder / f"{name}.sock")},
                 "mixing": {"hops": 1},  # halves of a partition have few mix nodes
+                "training": {"tasks": ["digits-cnn", "paced:make"], "task_path": str(Path(__file__).parent)},
             }
             tomlfile.write(folder / f"{name}.toml", settings)
         self.signer = Signer.load(authority.operator("ops", "admin", folder / "ops"))
@@ -134,8 +138,8 @@ def churn(plan: Plan, folder: Path, wan: Wan, until) -> None:
     until("all see each other", met, 90)
     first = at_once[0]
     spec = RunSpec(
-        run_id=RUN_ID, task="digits-cnn", rounds=plan.rounds, local_epochs=plan.epochs, learning_rate=3e-3,
-        seed=1, grace_seconds=5.0, round_timeout_seconds=60.0, shards=plan.peers,
+        run_id=RUN_ID, rounds=plan.rounds, seed=1, grace_seconds=5.0, round_timeout_seconds=60.0,
+        shards=plan.peers, **plan.training,
     )  # fmt: skip
     notice = net.signer.started("wan", spec, JOIN_SECONDS)
     net.ask(first, lambda client: client.start_run(run_spec_message(spec), notice))

@@ -18,7 +18,7 @@ from plays.learners import (
 )
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 5.0])
 def test_a_late_joiner_listens_for_a_round_and_contributes_from_the_next(network, seed, seconds):
     """In time, if the others train for longer than it takes to tell them; else when they hear of it."""
@@ -45,7 +45,7 @@ def test_a_late_joiner_listens_for_a_round_and_contributes_from_the_next(network
         assert {result.closed_by for result in learner.results} == {"complete"}
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("away", [2, 5])
 def test_who_returns_from_its_checkpoint_jumps_to_where_the_others_are(network, seed, away):
     net = network(6, seed=30 + seed, mixing=COVER, loss=0.01, dead_after=1.0)

@@ -52,7 +52,7 @@ def test_the_mean_is_ruined_by_one(attack: str) -> None:
     assert accuracy("mean", attack) < accuracy("mean", "none") - 10 * POINT
 
 
-@pytest.mark.parametrize("attack", ["sign-flip", "noise"])
+@pytest.mark.parametrize("attack", ["sign-flip", pytest.param("noise", marks=pytest.mark.soak)])
 @pytest.mark.parametrize("aggregator", ["median", "trimmed-mean", "clipped-mean", "krum"])
 def test_the_others_withstand_one(aggregator: str, attack: str) -> None:
     """Median and trimmed mean within two points of the clean run. The clipped mean is held back by a third of

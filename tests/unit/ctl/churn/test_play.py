@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ctl.churn import Happened, Play, Schedule, Silence, Step, measure, paced, play
+from ctl.churn.play import _Progress
 from ctl.defaults import make_spec
 from ctl.events import Told
 from ctl.testbed import Plan, bring_up
@@ -127,6 +128,18 @@ async def test_a_run_that_stands_still_or_fails_is_given_up(
             await play(script, Silence(), lambda one: None)
     finally:
         script.testbed.down()
+
+
+async def test_a_run_that_failed_before_anybody_waited_has_failed() -> None:
+    progress = _Progress(Schedule(3, 2), Silence())
+    for name in ("alice", "bob", "carol"):
+        state, error = ("failed", "no data left") if name == "bob" else ("finished", "")
+        progress.run(name, runs_pb2.RunStatus(state=state, error=error, round=2), 0.0)
+    assert progress.ended == {"alice", "bob", "carol"}
+    with pytest.raises(PeerdError, match="bob: the run failed: no data left"):
+        await progress.wait(lambda: len(progress.ended) == 3)
+    with pytest.raises(PeerdError, match="bob: the run failed: no data left"):
+        await progress.reached(2)
 
 
 async def test_a_run_that_is_over_before_a_step_is_a_failure(standin: Any, short_path: Path) -> None:

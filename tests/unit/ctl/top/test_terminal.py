@@ -17,7 +17,6 @@ import psutil
 import pyte
 import pytest
 
-pytestmark = pytest.mark.quiet
 PEERCTL = f"{shlex.quote(sys.executable)} -c 'from ctl.main import main; main()'"
 PATIENCE = 60.0
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|4[0-7]|9[0-7])(?:;\d+)*m")
