@@ -24,7 +24,7 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidInputError(f"{path}: cannot be read: not a regular file ({what})")
-            data = file.read(min(limit, status.st_size) + 1)
+            data = file.read(min(limit, status.st_size) + 1) or b""  # None: the kernel has nothing now
             while len(data) <= limit and (more := file.read(_CHUNK)):
                 data += more
     except FileNotFoundError:

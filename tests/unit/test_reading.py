@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 from pathlib import Path
 
@@ -92,6 +93,21 @@ def test_any_name_is_a_file_or_one_line(name):
         read_bounded(Path("/nowhere") / name.lstrip("/"), 10, "a test")
     except PeerdError as error:
         assert isinstance(error, NotFoundError | InvalidInputError)
+
+
+def test_a_file_of_the_kernel_with_nothing_to_say_now_is_not_waited_for(tmp_path, monkeypatch):
+    """As /proc/kmsg, whose lines nobody else gets once they are read."""
+
+    class Silent(io.BytesIO):
+        def fileno(self):
+            return os.open(tmp_path / "x", os.O_RDONLY | os.O_CREAT)
+
+        def read(self, _size):
+            return None
+
+    monkeypatch.setattr(os, "fdopen", lambda descriptor, _mode: os.close(descriptor) or Silent())
+    (tmp_path / "x").touch()
+    assert read_bounded(tmp_path / "x", 10, "a test") == b""
 
 
 def test_text_that_is_none(tmp_path):
