@@ -20,6 +20,7 @@ UNBOUNDED = {
     "ctl/testbed/processes.py": "of the kernel, in /proc",
     "ctl/linking/learners.py": "what its own child answers",
     "ctl/dashboard/server.py": "a request, whose size the server bounds",
+    "peerd/control/guard.py": "no file: a request, whose size gRPC bounds",
     "peerd/host/limits.py": "of the kernel, in /proc and /sys",
     "peerd/store/mixkeys.py": "of the kernel, in /proc",
     "peerd/training/__main__.py": "of the kernel, in /proc",
