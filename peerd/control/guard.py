@@ -81,9 +81,8 @@ KNOWN_OPERATORS = 256
 def by_roster(roster: Roster) -> IsGood:
     """Not revoked, and certified by a CA that is in force."""
 
-    @functools.lru_cache(
-        KNOWN_OPERATORS
-    )  # each call brings it again, and a signature takes longer than an answer
+    # Each call brings the certificate again, and a signature takes longer than an answer.
+    @functools.lru_cache(KNOWN_OPERATORS)
     def identify(pem: bytes, _in_force: tuple[x509.Certificate, ...]) -> bytes | None:
         certificate = x509.load_pem_x509_certificate(pem)
         try:
