@@ -7,6 +7,8 @@ STAMP := .venv/.installed
 PROTOS := $(wildcard proto/peerd/pb/*.proto)
 DEMO_ARGS ?=
 TEST_ARGS ?=
+# Tests start hundreds of processes that import the same: compiled once, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 10
