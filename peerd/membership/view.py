@@ -164,6 +164,8 @@ class View:
             entry.penalty = self._damping.after_loss(entry.penalty, now)
             entry.held_until = entry.penalty.until
             entry.losses.append(now)
+            while entry.losses[0] <= now - LOSSES_SECONDS:
+                entry.losses.popleft()
         return self._judge(entry, now)
 
     def set_epoch(self, epoch: int, now: float) -> list[Change]:
