@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from peerd import __main__ as main
+from peerd import daemon
 from peerd.config import EnrolmentConfig, NetworkConfig
 from peerd.enrolment import EnrolmentServer, Redeemer, Tokens, parse_token, redeem, server, wire
 from peerd.enrolment.attempts import PER_SOURCE
@@ -547,7 +548,7 @@ async def test_peerd_run_keeps_what_is_newer_than_the_bundle_it_is_told_to_insta
     async def serve(_started, folder, *_rest):
         served.append(PeerState.load(folder).certificate)
 
-    monkeypatch.setattr(main, "serve", serve)
+    monkeypatch.setattr(daemon, "serve", serve)
     monkeypatch.setattr(main.signal, "signal", lambda *_: None)  # only the main thread may
     ran = await asyncio.to_thread(
         peerd, "run", "--state-dir", tmp_path / "nora", "--bundle", tmp_path / "old.bundle"
