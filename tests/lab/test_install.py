@@ -145,6 +145,7 @@ def test_who_hangs_is_started_again_by_the_watchdog(installed, hosts, ask):
     pid = show(hosts, "bob", "MainPID")["MainPID"]
     hosts.ssh("bob", f"kill -STOP {pid}")
     until(lambda: show(hosts, "bob", "MainPID")["MainPID"] not in ("0", pid))
+    until(lambda: show(hosts, "bob", "ActiveState") == {"ActiveState": "active"})  # it answers from then on
     until(lambda: ask("--context", "bob", "status")["peers_alive"] == 2)
     assert "Watchdog timeout" in hosts.ssh("bob", "journalctl -u peerd -o cat --no-pager")
 
