@@ -20,13 +20,15 @@ from ctl.contexts import Endpoint
 from ctl.fanout import Answer, Answers, Failure, Standing
 from ctl.text import Duration, duration, one_line
 from peerd.clock import next_tick, wall
-from peerd.errors import PeerdError, UnavailableError
+from peerd.errors import InvalidInputError, PeerdError, UnavailableError
 
 T = TypeVar("T")
 INTERVAL_SECONDS = 5.0
+AGAIN_SECONDS = 60.0
+"""A peer that is lost is asked again within this, however long the interval is."""
 LATE_SECONDS = 1.0
 """So long the peers that have told wait for the others: their clocks differ, and the ways to them."""
-INTERVAL = Duration(least=0.2)
+INTERVAL = Duration(least=0.2, most=86_400.0)
 """A click type."""
 REDRAWS_PER_SECOND = 2
 """In between, for a terminal whose size changes."""
@@ -56,7 +58,8 @@ async def follow(
     tell: Callable[[Answers[T]], None],
 ) -> None:
     """As `ask`, of what peers tell by themselves at each multiple of `interval` on their clocks, which costs
-    them less. One that is silent for `patience` beyond that does not answer."""
+    them less. One that is silent for another interval, and two seconds at least, does not answer; before its
+    first answer it has `patience`. What a peer refuses as wrong is raised."""
     latest = _Latest[T](endpoints, min(LATE_SECONDS, interval / 2))
 
     async def listen(endpoint: Endpoint) -> None:
@@ -64,13 +67,15 @@ async def follow(
         while True:
             try:
                 async with Client(endpoint, patience) as client:
-                    async for value in _in_time(stream(client), endpoint, interval + patience):
+                    async for value in _in_time(stream(client), endpoint, patience, interval):
                         latest.put(Answer(endpoint.name, value))
+            except InvalidInputError:
+                raise
             except PeerdError as error:
                 latest.put(Failure(endpoint.name, error))
             now = wall()  # again when the others tell, too
             tick = next_tick(tick, now, interval)
-            await asyncio.sleep(tick * interval - now)
+            await asyncio.sleep(min(tick * interval - now, AGAIN_SECONDS))
 
     async def report() -> None:
         while True:
@@ -79,10 +84,13 @@ async def follow(
     await together(*(listen(endpoint) for endpoint in endpoints), report())
 
 
-async def _in_time(stream: AsyncIterator[T], endpoint: Endpoint, patience: float) -> AsyncIterator[T]:
+async def _in_time(
+    stream: AsyncIterator[T], endpoint: Endpoint, patience: float, interval: float
+) -> AsyncIterator[T]:
     while True:
         try:
             yield await asyncio.wait_for(anext(stream), patience)
+            patience = interval + max(interval, 2 * LATE_SECONDS)
         except StopAsyncIteration:
             return
         except TimeoutError:

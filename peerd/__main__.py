@@ -141,7 +141,13 @@ def backup(state_dir: Path | None, out: Path, models: bool, force: bool) -> None
       peerd backup --state-dir /var/lib/peerd --out alice.backup
       peerd backup --state-dir /var/lib/peerd --no-models --out - | age -r RECIPIENT > alice.backup.age
     """
-    content = Content(_required(state_dir), models)
+    folder = _required(state_dir)
+    content = Content(folder, models)
+    inside = str(out) != "-" and out.resolve().is_relative_to(folder.resolve())
+    if inside and any(content.names()):
+        raise InvalidInputError(
+            f"--out {out}: in the state directory, over what is to be backed up; name another"
+        )
     if str(out) == "-":
         made = pack(content, sys.stdout.buffer, wall())
     else:

@@ -10,7 +10,11 @@ SECRETS = tuple(
     for pattern in (
         r"-----BEGIN .*?(?:-----END[^\n]*|\Z)",
         r"(?i:peerd-join)\.[^\s\"']+",
-        r"(?<![0-9a-zA-Z])[0-9a-fA-F]{32,}(?![0-9a-zA-Z])",
+        r"(?<![0-9a-zA-Z])(?:0[xX])?[0-9a-fA-F]{32,}(?![0-9a-zA-Z])",
+        r"(?<=[Bb]earer )\S+",
+        r"(?<=--password )\S+",
+        r"(?<=--token )\S+",
+        r"(?<=://)[^/@\s]+(?=@)",  # who logs in, and how
         # base64, also for URLs: capitals, small letters and digits; without digits only where it is no path
         r"(?<![A-Za-z0-9+/_-])(?=[A-Za-z0-9+/_-]*[0-9])(?=[A-Za-z0-9+/_-]*[A-Z])(?=[A-Za-z0-9+/_-]*[a-z])"
         r"[A-Za-z0-9+/_-]{40,}={0,2}",
@@ -18,13 +22,12 @@ SECRETS = tuple(
         r"(?<![A-Za-z0-9])(?=[a-z]*[2-7])[a-z2-7]{32,}(?![A-Za-z0-9])",  # base32, as in join tokens
     )
 )
-_CALLED = (
-    r"(?:secret|token|passw|passphrase|credential|private|(?:api|access|mix|link|identity|signing)[_-]?key)"
-)
+_KEYS = r"(?:api|access|mix|link|identity|signing)[_-]?key"
+_CALLED = rf"(?:secret|token|passw|pwd|passphrase|credential|private|{_KEYS})"
 SECRET_NAME = re.compile(rf"{_CALLED}|_key$", re.IGNORECASE)
 """Of a field or setting. A field that is called `key` says of which setting something is."""
 SAID = re.compile(
-    rf"""(?<![\w.-])(?P<name>[\w.-]{{0,80}}(?:{_CALLED}|_key)[\w.-]{{0,80}})(?P<quote>\\?["']?)(?P<is>\s*=\s*|\s*(?<=["']):\s*)"""
+    rf"""(?<![\w.-])(?P<name>[\w.-]{{0,80}}(?:{_CALLED}|_key)[\w.-]{{0,80}})(?P<quote>\\?["']?)(?P<is>\s*=\s*|\s*(?<=["']):\s*|:\s+)"""
     r"""(?P<value>\\?"(?:[^"\\]|\\[^"])*\\?"|'[^']*'|[^\s,;"'}\])]+)""",
     re.IGNORECASE,
 )
@@ -36,9 +39,12 @@ _V6 = (
     rf"(?<![0-9A-Za-z:.])(?:[0-9a-fA-F]{{0,4}}:){{2,8}}(?:{_QUAD}|[0-9a-fA-F]{{0,4}})"
     r"(?:%\w+(?:[.-]\w+)*)?(?![0-9A-Za-z:]|\.\d)"
 )
-ADDRESS = re.compile(rf"\[(?P<v6>{_V6})\]|(?P<bare>{_V6})|(?P<v4>{_V4})")
+ADDRESS = re.compile(
+    rf"\[(?P<v6>{_V6})\]|(?i:%5B)(?P<quoted>[0-9a-fA-F:.]{{2,45}})(?i:%5D)|(?P<bare>{_V6})|(?P<v4>{_V4})"
+)
 NAME_WITH_PORT = re.compile(
-    r"(?<![\w.@/-])(?P<name>(?!host-\d)[A-Za-z0-9_](?:[A-Za-z0-9_-]*\.)+(?!py:)[A-Za-z][A-Za-z0-9-]*\.?)"
+    r"(?:(?<=//)|(?<=@)|(?<![\w.@/-]))"
+    r"(?P<name>(?!host-\d)[A-Za-z0-9_](?:[A-Za-z0-9_-]*\.)+(?!py:)[A-Za-z][A-Za-z0-9-]*\.?)"
     r"(?=:\d{1,5}(?!\d|\.\d))"
 )
 """A name with dots and a port is a host, though nobody has told of it; `file.py:12` is none."""

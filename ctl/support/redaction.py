@@ -133,7 +133,7 @@ class Redactor:
         return f"{match['homes']}/{user}"
 
     def _address(self, match: re.Match[str]) -> str:
-        address = canonical(match["v6"] or match["bare"] or match["v4"])
+        address = canonical(match["v6"] or match["quoted"] or match["bare"] or match["v4"])
         return self._numbered(address) if address else match[0]  # 1.2.3.4567, 10:15:30
 
     def _host_name(self, match: re.Match[str]) -> str:

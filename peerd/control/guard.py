@@ -195,19 +195,23 @@ class Guard(grpc.aio.ServerInterceptor):
         try:
             call.check()
             if handler is None:
-                await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
-            with contextlib.ExitStack() as stack:
-                with self._refusals.noting("busy", shown, caller.name):
-                    stream = handler.request_streaming or handler.response_streaming
-                    held = stack.enter_context(self._bounds.taken(caller.certificate, stream=stream))
-                await _serve(handler, call, held)
+                refused = grpc.StatusCode.UNIMPLEMENTED, "no such method"
+            else:
+                with contextlib.ExitStack() as stack:
+                    with self._refusals.noting("busy", shown, caller.name):
+                        stream = handler.request_streaming or handler.response_streaming
+                        held = stack.enter_context(self._bounds.taken(caller.certificate, stream=stream))
+                    await _serve(handler, call, held)
+                return
         except PeerdError as error:
-            await _abort(context, error)
+            refused = grpc.StatusCode[error.grpc_status], str(error)[:MAX_DETAILS]
         except grpc.aio.BaseError:  # the call was aborted, or whoever made it is gone
             raise
         except Exception:
             self._refusals.failed(shown)
-            await context.abort(grpc.StatusCode.INTERNAL, "an error of the daemon's own: its log says more")
+            refused = grpc.StatusCode.INTERNAL, "an error of the daemon's own: its log says more"
+        # Out here, or the error and all that its frames hold (the request) would live on in a cycle.
+        await context.abort(*refused)
 
     def _check(self, method: str, caller: Caller) -> None:
         check_role(method, caller.transport, caller.names)
@@ -297,7 +301,3 @@ async def _serve(handler: Handler, call: _Call, held: Held) -> None:
     async with contextlib.aclosing(answers):
         async for answer in answers:
             await call.write(answer)
-
-
-async def _abort(context: Context, error: PeerdError) -> None:
-    await context.abort(grpc.StatusCode[error.grpc_status], str(error)[:MAX_DETAILS])

@@ -66,6 +66,11 @@ def test_from_one_program_to_another_and_over_nothing(programs, tmp_path):
     assert "cannot be written" in programs.fails(
         2, "peerd", "backup", "--state-dir", alice, "--out", tmp_path / "nowhere/b"
     )
+    keys = (alice / "identity.json").read_bytes()
+    assert "in the state directory" in programs.fails(
+        2, "peerd", "backup", "--state-dir", alice, "--force", "--out", alice / "identity.json"
+    )
+    assert (alice / "identity.json").read_bytes() == keys
     assert "peerd init" in programs.fails(
         3, "peerd", "backup", "--state-dir", tmp_path, "--out", tmp_path / "b"
     )

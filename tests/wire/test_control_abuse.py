@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import io
 import ssl
 import tempfile
 import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -246,6 +248,25 @@ async def test_bytes_that_are_no_request_are_refused_in_one_line(alice, who):
     counted = alice.node.tally.control_refused
     assert counted["denied"] + counted["malformed"] >= refused - len(LARGE)
     assert counted["failed"] == 0
+
+
+async def test_refused_requests_are_not_kept(alice):
+    """Not even until Python looks for cycles: 256 callers with 2 MiB each would be half a gibibyte."""
+    body = b"\xff" * (LARGE_BYTES - 1000)
+    async with alice.connect("viewer") as channel:
+        await told(channel, "/peerd.v1.Config/Compare", body)
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            for _ in range(10):
+                for method in ("/peerd.v1.Config/Compare", "/peerd.v1.Node/GetStatus"):
+                    assert (await told(channel, method, body))[0] == "INVALID_ARGUMENT"
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+    assert held < 4 * LARGE_BYTES
 
 
 @pytest.mark.parametrize("who", ["viewer", "unix"])

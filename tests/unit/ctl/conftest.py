@@ -114,6 +114,8 @@ class FakePeer:
         self.coming: list[node_pb2.Event] = []
         """After those, for who follows; then the stream stays open until `over`, or breaks without it."""
         self.over: threading.Event | None = None
+        self.silent_after: int | None = None
+        """Of a stream of its status: so many are told."""
         self.told = threading.Event()
         """Breaks the streams of its status."""
         self.called: list[str] = []
@@ -159,8 +161,11 @@ class _Servicer(
 
     def WatchStatus(self, request: Any, context: grpc.ServicerContext) -> Iterator[node_pb2.NodeStatus]:
         self._check("WatchStatus", context)
+        count = 0
         while context.is_active():
-            yield self._peer.status
+            if count != self._peer.silent_after:
+                count += 1
+                yield self._peer.status
             self._peer.told.wait(request.interval_seconds)
             if self._peer.told.is_set():
                 context.abort(grpc.StatusCode.UNAVAILABLE, "gone")

@@ -98,6 +98,7 @@ def test_the_main_help_documents_the_exit_codes(peerctl: Any) -> None:
         (["events", "-n", "99999999999"], "99999999999 is not in the range"),
         (["run", "export", "--round", "99999999999", "--out", "x"], "99999999999 is not in the range"),
         (["--timeout", "999999999h", "status"], "must be at most 86400s"),
+        (["status", "--watch", "90000s"], "must be at most 86400s"),
         (["statsu"], "Did you mean one of: 'status'"),
         (["status", "--frob"], "No such option '--frob'"),
         (["--output", "xml", "status"], "'xml' is not one of"),

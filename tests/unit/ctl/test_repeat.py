@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
 import pytest
 import yaml
 
 from ctl import aio, repeat
 from ctl.client import Client
 from ctl.fanout import Answers
+from peerd.errors import InvalidInputError
 
 PEERCTL = (sys.executable, "-c", "from ctl.main import main; main()")
 
@@ -81,6 +83,29 @@ def test_what_peers_tell_by_themselves_is_reported_together(peers: Any) -> None:
     assert all("alice" in {answer.name for answer in answers.good} for answers in told)
     assert any("bob: " in str(failure.error) for answers in told[3:] for failure in answers.bad)
     assert alice.called == ["WatchStatus"]
+
+
+def test_a_peer_that_falls_silent_later_is_not_shown_as_it_was(peers: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(repeat, "LATE_SECONDS", 0.05)
+    bob = peers.add("bob")
+    bob.silent_after = 2
+    told: list[Answers[Any]] = []
+
+    def tell(answers: Answers[Any]) -> None:
+        told.append(answers)
+        if answers.bad:
+            raise StopError
+
+    with pytest.raises(StopError):
+        aio.run(repeat.follow([peers.endpoint("bob")], lambda c: c.watch_status(0.05), 60.0, 0.05, tell))
+    assert [len(answers.good) for answers in told[:2]] == [1, 1]
+    assert "bob: no answer in time" in str(told[-1].bad[0].error)
+
+
+def test_what_a_peer_refuses_as_wrong_is_not_asked_again(peers: Any) -> None:
+    peers.add("alice").refuse = (grpc.StatusCode.INVALID_ARGUMENT, "not that")
+    with pytest.raises(InvalidInputError, match="alice: not that"):
+        aio.run(repeat.follow([peers.endpoint("alice")], lambda c: c.watch_status(1), 5.0, 1.0, print))
 
 
 def test_a_peer_that_falls_silent_does_not_hold_the_others_up(peers: Any, monkeypatch: Any) -> None:

@@ -31,7 +31,7 @@ def redactor(include: bool = False, home: str = "/home/kim") -> Redactor:
     [
         certificates.key_pem(ec.generate_private_key(ec.SECP256R1())).decode(),
         "peerd-join.abcdefghijklmnopqrstuvwxyz234567.192.0.2.1:9103",
-        "ab" * 16, "AB" * 32,
+        "ab" * 16, "AB" * 32, "0x" + "ab" * 16,
         "dGhpcyBpcyBhIHNlY3JldCBrZXkgb2YgMzIgYnl0ZXMgaW4gYmFzZTY0Cg==",
         "-----BEGIN PRIVATE KEY-----\nMIGH cut off",
     ],
@@ -105,6 +105,26 @@ def test_what_is_none_stays(text: str) -> None:
 def test_home_and_host_name() -> None:
     assert redactor().text("/home/kim/peer on kims-laptop") == "~/peer on this-host"
     assert redactor().text("/home/kimberly/x") == "/home/user-1/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password: hunter2", "password: [redacted]"),
+        ("--password hunter2", "--password [redacted]"),
+        ("peerd join --token abc", "peerd join --token [redacted]"),
+        ("pwd=hunter2", "pwd=[redacted]"),
+        ("Authorization: Bearer abcdef123456", "Authorization: Bearer [redacted]"),
+        ("https://kim:hunter2@host/x", "https://[redacted]@host/x"),
+        ("ipv6:%5B2001:db8::5%5D:99", "ipv6:host-1:port-1"),
+        ("dns:///srv.corp.example:99", "dns:///host-1:port-1"),
+        ("kim@srv.corp.example:22", "kim@host-1:port-1"),
+        ("run: 12, mixing.hops: 3, peer: carol", "run: 12, mixing.hops: 3, peer: carol"),
+        ("/a/file.py:12", "/a/file.py:12"),
+    ],
+)
+def test_other_ways_to_write_what_is_to_be_hidden(text: str, shown: str) -> None:
+    assert redactor().text(text) == shown
 
 
 def test_homes_of_others() -> None:
