@@ -32,7 +32,6 @@ ENCODING = click.Choice(get_args(EncodingName))
 HOPS = click.IntRange(min=1)
 ROUND = click.IntRange(min=1, max=1_000_000)
 """As many as a run has at most."""
-COUNT = click.IntRange(min=0)
 
 
 def named_values(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> dict[str, str]:

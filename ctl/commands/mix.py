@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from ctl import render
 from ctl.app import Command, Group, ask, pass_settings, report, show, watchable
-from ctl.choices import COUNT, HOPS, PRESET, STRATEGY
+from ctl.choices import HOPS, PRESET, STRATEGY
 from ctl.client import Client
 from ctl.fanout import Answer
 from ctl.targets import Settings
@@ -23,6 +23,7 @@ from peerd.presets import PRESETS
 Config = mixing_pb2.MixingConfig
 SECONDS = "_seconds"
 """Ends the names of fields that are shown with a unit, as `mix set` takes them."""
+COUNT = click.IntRange(min=0)
 RATE = click.FloatRange(min=0.0)
 SHARE = click.FloatRange(min=0.0, max=1.0)
 
